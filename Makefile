@@ -1,0 +1,57 @@
+# Every target is a line or two that a person could type. `make` alone lists them.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
+
+.PHONY: install
+install: $(INSTALLED) ## create .venv and install exactly what requirements.lock says
+
+$(INSTALLED): requirements.lock setup.cfg pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit("director_wsgi needs Python 3.11 or newer; set PYTHON=/path/to/python3.11" if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+.PHONY: run
+run: install ## start the director and a small federation on loopback, over TLS
+	$(BIN)/director-wsgi demo
+
+.PHONY: demo
+demo: run ## the same
+
+.PHONY: check
+check: install ## format, lint, spelling, types, import contracts
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/codespell
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+.PHONY: format
+format: install ## format, and mend what the linter can mend
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+.PHONY: test
+test: install ## every test: unit, servers, process, and e2e as far as its programs are installed
+	$(BIN)/pytest
+
+.PHONY: bench
+bench: install ## first figures, as ratios; JSON in benchmarks/results
+	$(BIN)/python -m benchmarks
+
+.PHONY: lock
+lock: install ## compile requirements.lock from setup.cfg
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --extra dev --no-emit-index-url --custom-compile-command 'make lock' -o requirements.lock setup.cfg
+
+.PHONY: clean
+clean: ## remove the virtual environments and caches
+	rm -rf $(VENV) .venv-clients .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage build *.egg-info

@@ -1,0 +1,27 @@
+"""Fixtures for every kind of test; the folder a test lies in is its marker."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.fakes import FakeClock
+
+KINDS = ("unit", "servers", "process", "e2e")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    here = Path(__file__).parent
+    for item in items:
+        parts = item.path.relative_to(here).parts
+        if parts and parts[0] in KINDS:
+            item.add_marker(getattr(pytest.mark, parts[0]))
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def wall() -> FakeClock:
+    return FakeClock(1_767_225_600.0)  # 2026-01-01T00:00:00Z
