@@ -1,0 +1,25 @@
+"""What surrounds the requests: configuration, the process, what lives long in it, and what it logs.
+
+Configuration:
+    config      what an operator has set: `Config`, and `load` from a file and the environment
+    parameters  the table behind it, one row per parameter
+    rows        what a row is made of
+    kinds       the kinds of value: how each is read and printed
+    durations   Go's notation for lengths of time
+    names       which names may be used, and which have no effect
+    yaml_file   the file, read safely
+    files       the files it names: there, and what they should be?
+    reference   the table and its values, for people to read
+
+The process:
+    process     gunicorn's settings and hooks
+    start       what is settled at the first start and outlives workers
+    worker      gunicorn's gthread worker, with its errors as JSON
+    sockets     the listener: TLS, and a bound on silence
+    cores       which core each worker runs on
+    log         how log lines look
+
+What lives long:
+    leases      who owns a thread, a socket or a file, and until when
+    periodic    work that is done again and again on a thread of its own
+"""

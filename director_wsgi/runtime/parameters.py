@@ -1,0 +1,392 @@
+"""The table: every parameter that this director obeys, one row each.
+
+A row is a field of `Config`. The documentation, `director-wsgi params`, the reader of files and of the environment all
+walk this table; nothing about a parameter is written down twice. Names, units and defaults are Pelican's wherever
+Pelican has the parameter.
+
+Source: Pelican `docs/parameters.yaml`; the checks from `config/config.go` and where a parameter is used.
+"""
+
+import dataclasses
+import os
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from director_wsgi.runtime import kinds
+from director_wsgi.runtime.kinds import GeoIPOverride
+from director_wsgi.runtime.rows import METADATA_KEY, Check, Row, about, between, one_of, row
+
+_MIB = 1 << 20
+
+SORT_METHODS: Final = ("distance", "distanceAndLoad", "random")
+
+
+def default_config_base(environ: Mapping[str, str]) -> Path:
+    """Where Pelican keeps its files: `/etc/pelican` for root, else below the home directory."""
+    home = environ.get("HOME", "")
+    if os.geteuid() == 0 or not home:
+        return Path("/etc/pelican")
+    return Path(home) / ".config" / "pelican"
+
+
+_SORT_CHECK: Final[Check[Any]] = Check(
+    f"{one_of(*SORT_METHODS).text} (adaptive is not supported yet)", lambda value: value in SORT_METHODS
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """One configuration, complete and unchangeable; safe to share between threads.
+
+    `config.load` makes it from a file and the environment, and checks it; the constructor checks nothing. What is left
+    empty and can be derived from other rows (`web_url`, `discovery_url`, `director_url`, `jwk_url`, `advertise_url`,
+    `sitename`) is filled in by the constructor; hence `dataclasses.replace` keeps what was derived before.
+
+    Attributes:
+        ignored: Names that were set and are accepted without effect, in Pelican's spelling where it is known.
+        warnings: Sentences about what was set and is skipped or replaced.
+        sources: Where each value comes from, by attribute: `file:line`, a variable's name, `derived`; defaults are left
+            out.
+    """
+
+    # fmt: off
+
+    # --- the federation -------------------------------------------------------------------------------------------
+    registry_url: str = field(
+        metadata=about(
+            "Federation.RegistryUrl",
+            kinds.URL,
+            "The registry that decides which servers may advertise which prefixes.",
+            default_text="required",
+            check=Check("an http or https URL", bool),
+        )
+    )
+    discovery_url: str = row(
+        "", kinds.ROOT_URL, "Federation.DiscoveryUrl",
+        "Root of the federation, which is also the issuer of its tokens.",
+        default_text="`Server.ExternalWebUrl`",
+    )
+    director_url: str = row(
+        "", kinds.URL, "Federation.DirectorUrl",
+        "The director as clients are told of it.",
+        default_text="`Server.ExternalWebUrl`",
+    )
+    jwk_url: str = row(
+        "", kinds.URL, "Federation.JwkUrl",
+        "Where the public keys of the federation are.",
+        default_text="`Server.ExternalWebUrl` + `/.well-known/issuer.jwks`",
+    )
+    broker_url: str = row(
+        "", kinds.URL, "Federation.BrokerUrl",
+        "The connection broker that clients are told of.",
+    )
+
+    # --- the director: redirects ----------------------------------------------------------------------------------
+    default_response: str = row(
+        "cache", kinds.TEXT, "Director.DefaultResponse",
+        "Where GET and HEAD of a bare path lead: to a cache, or to an origin.",
+        check=one_of("cache", "origin"),
+    )
+    cache_sort_method: str = row(
+        "distance", kinds.TEXT, "Director.CacheSortMethod",
+        "How caches are ordered.",
+        check=_SORT_CHECK,
+    )
+    filter_caches_in_error_state: bool = row(
+        True, kinds.BOOLEAN, "Director.FilterCachesInErrorState",
+        "Leave out caches that call themselves critical or shutting down.",
+    )
+    caches_pull_from_caches: bool = row(
+        False, kinds.BOOLEAN, "Director.CachesPullFromCaches",
+        "Let a cache that asks for it (`prefercached`) fetch an object from another cache.",
+    )
+    redirect_deadline_s: float = row(
+        1.0, kinds.DURATION, "Director.RedirectDeadline",
+        "Longest time a redirect takes. What servers have not said by then is not waited for.",
+        check=between(0.01, 60, "10ms to 1m"), ours=True,
+    )
+    startup_window_s: float = row(
+        300.0, kinds.DURATION, "Director.StartupWindow",
+        "How long after its first start the director answers 429 instead of 404 for a prefix that nobody advertises.",
+        check=between(0, 86400, "0s to 24h"), live=False, ours=True,
+    )
+    origin_response_hostnames: tuple[str, ...] = row(
+        (), kinds.HOST_NAMES, "Director.OriginResponseHostnames",
+        "Host names under which bare paths lead to origins.",
+    )
+    cache_response_hostnames: tuple[str, ...] = row(
+        (), kinds.HOST_NAMES, "Director.CacheResponseHostnames",
+        "Host names under which bare paths lead to caches.",
+    )
+    geoip_overrides: tuple[GeoIPOverride, ...] = row(
+        (), kinds.OVERRIDES, "GeoIPOverrides",
+        "Where clients and servers of these networks are: entries `{IP: address or network, Coordinate: {Lat, Long}}`. "
+        "A bad entry is skipped with a warning. Only in the file.",
+    )
+
+    # --- the director: asking servers whether they have an object --------------------------------------------------
+    check_origin_presence: bool = row(
+        True, kinds.BOOLEAN, "Director.CheckOriginPresence",
+        "Ask origins whether they have an object before redirecting to them.",
+        formerly="Director.EnableStat",
+    )
+    assume_presence_at_single_origin: bool = row(
+        True, kinds.BOOLEAN, "Director.AssumePresenceAtSingleOrigin",
+        "Do not ask if only one origin could have it.",
+    )
+    stat_timeout_s: float = row(
+        2.0, kinds.DURATION, "Director.StatTimeout",
+        "Longest time one question (HEAD) to one server takes, name resolution and TLS included.",
+        check=between(0.01, 600, "10ms to 10m"),
+    )
+    stat_concurrency_limit: int = row(
+        100, kinds.INTEGER, "Director.StatConcurrencyLimit",
+        "Questions in flight to one server at a time.",
+        check=between(1, 10_000), forgiving=True,
+    )
+    presence_ttl_s: float = row(
+        60.0, kinds.DURATION, "Director.CachePresenceTTL",
+        "How long it is remembered that a server, origins too, has an object.",
+        check=between(0, 86400, "0s to 24h"),
+    )
+    presence_capacity: int = row(
+        2000, kinds.INTEGER, "Director.CachePresenceCapacity",
+        "Answers remembered per server.",
+        check=between(1, 10_000_000), forgiving=True,
+    )
+    absence_ttl_s: float = row(
+        10.0, kinds.DURATION, "Director.AbsenceTTL",
+        "How long it is remembered that a server does not have an object.",
+        check=between(0, 86400, "0s to 24h"), ours=True,
+    )
+    failure_ttl_s: float = row(
+        1.0, kinds.DURATION, "Director.FailureTTL",
+        "How long it is remembered that a server could not be asked.",
+        check=between(0, 3600, "0s to 1h"), ours=True,
+    )
+
+    # --- the director: advertisements ------------------------------------------------------------------------------
+    advertisement_ttl_s: float = row(
+        900.0, kinds.DURATION, "Director.AdvertisementTTL",
+        "Life of an advertisement that does not say when it expires.",
+        check=between(1, 30 * 86400, "1s to 720h"), forgiving=True,
+    )
+    advertise_url: str = row(
+        "", kinds.URL, "Director.AdvertiseUrl",
+        "Where advertisements meant for this director alone are to be sent, if there are several directors.",
+        default_text="`Server.ExternalWebUrl`",
+    )
+    filtered_servers: tuple[str, ...] = row(
+        (), kinds.NAMES, "Director.FilteredServers",
+        "Names of servers that are never redirected to.",
+    )
+    registry_query_interval_s: float = row(
+        60.0, kinds.DURATION, "Director.RegistryQueryInterval",
+        "How often the registry is asked which prefixes each cache may serve.",
+        check=between(1, 86400, "1s to 24h"), forgiving=True,
+    )
+    registry_timeout_s: float = row(
+        5.0, kinds.DURATION, "Director.RegistryTimeout",
+        "Longest time that one advertisement waits for answers of the registry.",
+        check=between(0.1, 60, "100ms to 1m"), ours=True,
+    )
+    max_advertisement_bytes: int = row(
+        16 * _MIB, kinds.INTEGER, "Director.MaxAdvertisementSize",
+        "Bytes; a longer advertisement is refused unread.",
+        check=between(1024, 1024 * _MIB), ours=True,
+    )
+    max_servers: int = row(
+        10_000, kinds.INTEGER, "Director.MaxServers",
+        "Servers that may be advertised at a time.",
+        check=between(1, 1_000_000), live=False, ours=True,
+    )
+    enable_federation_metadata_hosting: bool = row(
+        True, kinds.BOOLEAN, "Director.EnableFederationMetadataHosting",
+        "Serve `/.well-known/pelican-configuration`.",
+    )
+    support_contact_email: str = row(
+        "", kinds.TEXT, "Director.SupportContactEmail",
+        "Whom servers that are refused may write to.",
+    )
+    support_contact_url: str = row(
+        "", kinds.ANY_URL, "Director.SupportContactUrl",
+        "Where servers that are refused find help.",
+    )
+
+    # --- the director: its process ----------------------------------------------------------------------------------
+    threads: int = row(
+        32, kinds.INTEGER, "Director.Threads",
+        "Threads of a worker that handle requests.",
+        check=between(2, 1024), live=False, ours=True,
+    )
+    reserved_threads: int = row(
+        4, kinds.INTEGER, "Director.ReservedThreads",
+        "How many of them never wait for a server.",
+        check=between(1, 1023), live=False, ours=True,
+    )
+    graceful_timeout_s: float = row(
+        10.0, kinds.DURATION, "Director.GracefulTimeout",
+        "How long a worker that is told to end may take to finish its requests.",
+        check=between(1, 3600, "1s to 1h"), live=False, ours=True,
+    )
+
+    # --- the server -------------------------------------------------------------------------------------------------
+    hostname: str = field(
+        default_factory=socket.gethostname,
+        metadata=about(
+            "Server.Hostname",
+            kinds.HOST,
+            "Name of this host, as others reach it.",
+            default_text="the operating system's",
+            check=Check("a host name", bool),
+            live=False,
+        ),
+    )
+    web_host: str = row(
+        "0.0.0.0", kinds.HOST, "Server.WebHost",  # noqa: S104, Pelican's default
+        "Address to listen on.",
+        check=Check("an address or a host name", bool), live=False,
+    )
+    web_port: int = row(
+        8444, kinds.INTEGER, "Server.WebPort",
+        "Port to listen on.",
+        check=between(1, 65535), live=False,
+    )
+    web_url: str = row(
+        "", kinds.URL, "Server.ExternalWebUrl",
+        "The director as others reach it.",
+        default_text="`https://${Server.Hostname}:${Server.WebPort}`", live=False,
+    )
+    sitename: str = row(
+        "", kinds.TEXT, "Xrootd.Sitename",
+        "Name under which the director advertises itself.",
+        default_text="`Server.Hostname`", live=False,
+    )
+    trusted_proxies: tuple[str, ...] = row(
+        (), kinds.NETWORKS, "Server.TrustedProxies",
+        "Addresses or networks of proxies whose word on the client's address counts.",
+    )
+    director_urls: tuple[str, ...] = row(
+        (), kinds.URLS, "Server.DirectorUrls",
+        "All directors of the federation, for servers to advertise to.",
+    )
+    ad_lifetime_s: float = row(
+        600.0, kinds.DURATION, "Server.AdLifetime",
+        "Life of the director's own advertisement at other directors.",
+        check=between(1, 86400, "1s to 24h"),
+    )
+
+    # --- keys and TLS -----------------------------------------------------------------------------------------------
+    tls_certificate_chain: Path | None = row(  # noqa: RUF009, it returns a field
+        None, kinds.FILE, "Server.TLSCertificateChain",
+        "Certificate (PEM) and its chain. Without it and its key, plain HTTP is served, for a proxy in front.",
+        default_text="`${ConfigBase}/certificates/tls.crt`, if it and the key exist", live=False,
+        base_file="certificates/tls.crt", formerly="Server.TLSCertificate",
+    )
+    tls_key: Path | None = row(  # noqa: RUF009, it returns a field
+        None, kinds.FILE, "Server.TLSKey",
+        "Its private key (PEM).",
+        default_text="`${ConfigBase}/certificates/tls.key`, if it and the certificate exist", live=False,
+        base_file="certificates/tls.key",
+    )
+    tls_ca_certificate_file: Path | None = row(  # noqa: RUF009, it returns a field
+        None, kinds.FILE, "Server.TLSCACertificateFile",
+        "Certificate authorities (PEM) to trust besides the system's.",
+        default_text="`${ConfigBase}/certificates/tlsca.pem`, if it exists", base_file="certificates/tlsca.pem",
+    )
+    tls_skip_verify: bool = row(
+        False, kinds.BOOLEAN, "TLSSkipVerify",
+        "Believe any certificate of any server. Only for tests.",
+    )
+    issuer_keys_directory: Path | None = row(  # noqa: RUF009, it returns a field
+        None, kinds.DIRECTORY, "IssuerKeysDirectory",
+        "Directory of the private keys (PEM) that sign; the public halves are published.",
+        default_text="`${ConfigBase}/issuer-keys`, if it exists", base_file="issuer-keys",
+    )
+    issuer_key: Path | None = row(  # noqa: RUF009, it returns a field
+        None, kinds.FILE, "IssuerKey",
+        "One further private key (PEM).",
+        default_text="`${ConfigBase}/issuer.jwk`, if it exists", base_file="issuer.jwk",
+    )
+    issuer_jwks: Path | None = row(  # noqa: RUF009, it returns a field
+        None, kinds.FILE, "Server.IssuerJwks",
+        "Further public keys (a JSON Web Key Set) to publish.",
+    )
+    dial_timeout_s: float = row(
+        10.0, kinds.DURATION, "Transport.DialerTimeout",
+        "Longest time to connect to anybody.",
+        check=between(0.01, 600, "10ms to 10m"),
+    )
+    log_level: str = row(
+        "info", kinds.LOG_LEVEL, "Logging.Level",
+        "The least that is logged: trace, debug, info, warn, error, fatal or panic.",
+    )
+    config_base: Path = field(
+        default_factory=lambda: default_config_base(os.environ),
+        metadata=about(
+            "ConfigBase",
+            kinds.DIRECTORY,
+            "Directory below which keys and certificates are looked for; it need not exist.",
+            default_text="`/etc/pelican` for root, else `~/.config/pelican`",
+            check=Check("a directory", bool),
+            live=False,
+        ),
+    )
+
+    # fmt: on
+
+    ignored: tuple[str, ...] = field(default=(), compare=False)
+    warnings: tuple[str, ...] = field(default=(), compare=False)
+    sources: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}), compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        host = f"[{self.hostname}]" if ":" in self.hostname else self.hostname
+        self._fill("web_url", f"https://{host}" + ("" if self.web_port == 443 else f":{self.web_port}"))
+        self._fill("discovery_url", "{0.scheme}://{0.netloc}".format(urlsplit(self.web_url)))
+        self._fill("director_url", self.web_url)
+        self._fill("advertise_url", self.web_url)
+        self._fill("jwk_url", f"{self.web_url}/.well-known/issuer.jwks")
+        self._fill("sitename", self.hostname)
+
+    def _fill(self, attribute: str, value: str) -> None:
+        if not getattr(self, attribute):
+            object.__setattr__(self, attribute, value)
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A row with its place in `Config`.
+
+    Attributes:
+        attribute: The field's name.
+        default: The field's default; None where there is none, or where it is found out at start.
+    """
+
+    attribute: str
+    row: Row[Any]
+    default: Any
+
+    @property
+    def shown_default(self) -> str:
+        """The default as the documentation shows it."""
+        if self.row.default_text:
+            return self.row.default_text
+        shown = self.row.kind.show(self.default)
+        return f"`{shown}`" if shown else "none"
+
+
+def _parameters() -> tuple[Parameter, ...]:
+    return tuple(
+        Parameter(one.name, one.metadata[METADATA_KEY], None if one.default is dataclasses.MISSING else one.default)
+        for one in dataclasses.fields(Config)
+        if METADATA_KEY in one.metadata
+    )
+
+
+PARAMETERS: Final = _parameters()
+"""Every row, in the order of the table."""
