@@ -1,0 +1,7 @@
+"""What the federation is right now.
+
+- `models`: the nouns, frozen.
+- `ads`: JSON advertisements to models.
+- `directory`: who is advertised now: a TTL table of advertisements and an immutable snapshot with a prefix index.
+- `directors`: the directors of this federation, a TTL table that the listing reads.
+"""

@@ -1,0 +1,242 @@
+"""Who is advertised now: lifetimes, snapshots, and the longest prefix."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from director_wsgi.federation.directory import Directory, DirectoryFull
+from director_wsgi.federation.models import ServerAd
+from tests.fakes import FakeClock
+from tests.make import cache, origin
+
+
+def names(group: object) -> list[str]:
+    return [getattr(member, "server", member).name for member in group]  # type: ignore[attr-defined]
+
+
+@pytest.fixture
+def directory(clock: FakeClock) -> Directory:
+    return Directory(clock=clock)
+
+
+def test_a_path_is_matched_by_whole_components(directory: Directory) -> None:
+    directory.record(origin("O", "/foo"), 60)
+
+    assert directory.snapshot().match("/foobar") is None
+    entry = directory.snapshot().match("/foo/bar")
+    assert entry is not None
+    assert entry.prefix == "/foo"
+
+
+def test_the_root_covers_everything(directory: Directory) -> None:
+    directory.record(origin("O", "/"), 60)
+
+    for path in ("/", "/a", "/a/b"):
+        entry = directory.snapshot().match(path)
+        assert entry is not None
+        assert entry.prefix == "/"
+
+
+def test_a_cache_with_a_longer_prefix_hides_no_origin(directory: Directory) -> None:
+    directory.record(origin("O", "/a"), 60)
+    directory.record(cache("C", "/a/b"), 60)
+
+    entry = directory.snapshot().match("/a/b/c")
+    assert entry is not None
+    assert (entry.prefix, names(entry.caches)) == ("/a", [])
+
+
+def test_servers_are_in_the_order_of_their_names(directory: Directory) -> None:
+    for name in ("B", "z", "C", "A"):
+        directory.record(origin(name, "/x"), 60)
+
+    entry = directory.snapshot().match("/x")
+    assert entry is not None
+    assert names(entry.origins) == ["A", "B", "C", "z"]
+
+
+def test_an_advertisement_dies_at_its_end(directory: Directory, clock: FakeClock) -> None:
+    directory.record(origin("O", "/x"), 60)
+    directory.record(origin("P", "/x"), 120)
+
+    clock.advance(60)
+
+    entry = directory.snapshot().match("/x")
+    assert entry is not None
+    assert names(entry.origins) == ["P"]
+    clock.advance(60)
+    assert directory.snapshot().match("/x") is None
+    assert not directory.snapshot().servers
+    assert not directory.snapshot().prefixes
+
+
+def test_a_renewal_that_says_the_same_changes_no_snapshot(directory: Directory, clock: FakeClock) -> None:
+    directory.record(origin("O", "/x"), 60)
+    before = directory.snapshot()
+    clock.advance(30)
+
+    directory.record(origin("O", "/x"), 60)
+
+    assert directory.snapshot() is before
+    clock.advance(59)
+    assert directory.snapshot().match("/x") is not None
+
+
+def test_a_shorter_renewal_shortens(directory: Directory, clock: FakeClock) -> None:
+    directory.record(origin("O", "/x"), 600)
+    directory.record(origin("O", "/x"), 5)
+
+    clock.advance(5)
+
+    assert directory.snapshot().match("/x") is None
+
+
+def test_an_expired_advertisement_leaves_the_older_one_alone(directory: Directory) -> None:
+    directory.record(origin("O", "/x"), 60)
+
+    directory.record(origin("O", "/y"), 0)
+    directory.record(origin("O", "/y"), float("nan"))
+
+    assert directory.snapshot().match("/x") is not None
+    assert directory.snapshot().match("/y") is None
+
+
+def test_a_changed_advertisement_moves_its_server(directory: Directory) -> None:
+    directory.record(origin("O", "/x", "/y"), 60)
+    directory.record(cache("C", "/x", "/y"), 60)
+
+    directory.record(origin("O", "/y", "/z"), 60)
+    directory.record(cache("C", "/z", status="critical"), 60)
+
+    snapshot = directory.snapshot()
+    assert snapshot.match("/x") is None
+    entry = snapshot.match("/z")
+    assert entry is not None
+    assert [server.status for server in entry.caches] == ["critical"]
+    entry = snapshot.match("/y")
+    assert entry is not None
+    assert names(entry.caches) == []
+
+
+def test_an_old_snapshot_stays_as_it_was(directory: Directory) -> None:
+    directory.record(origin("O", "/x"), 60)
+    before = directory.snapshot()
+
+    directory.record(origin("P", "/x"), 60)
+    directory.remove(origin("O").data_url)
+
+    entry = before.match("/x")
+    assert entry is not None
+    assert names(entry.origins) == ["O"]
+
+
+def test_a_filtered_server_is_listed_but_never_chosen(clock: FakeClock) -> None:
+    directory = Directory(clock=clock, filtered_names=["O"])
+    directory.record(origin("O", "/x"), 60)
+
+    assert directory.snapshot().match("/x") is None
+    assert [server.name for server in directory.snapshot().origins()] == ["O"]
+
+
+def test_a_full_directory_refuses_newcomers_and_keeps_who_is_there(clock: FakeClock) -> None:
+    directory = Directory(clock=clock, capacity=2)
+    directory.record(origin("O", "/x"), 60)
+    directory.record(origin("P", "/x"), 60)
+
+    with pytest.raises(DirectoryFull):
+        directory.record(origin("Q", "/x"), 60)
+
+    directory.record(origin("P", "/y"), 60)
+    clock.advance(60)
+    directory.record(origin("Q", "/x"), 60)
+    assert set(directory.snapshot().servers) == {origin("Q").data_url}
+
+
+def test_prefixes_served_by_the_same_caches_share_one_group(directory: Directory) -> None:
+    for name in ("C", "D"):
+        directory.record(cache(name, "/x", "/y"), 60)
+    directory.record(origin("O", "/x", "/y"), 60)
+
+    prefixes = directory.snapshot().prefixes
+    assert prefixes["/x"].caches is prefixes["/y"].caches
+
+
+def test_a_group_derives_once_per_key(directory: Directory) -> None:
+    directory.record(origin("O", "/x"), 60)
+    group = directory.snapshot().prefixes["/x"].origins
+    built: list[str] = []
+
+    def build(_members: object) -> list[str]:
+        built.append("")
+        return built
+
+    assert group.derive("k", build) is group.derive("k", build)
+    assert len(built) == 1
+    for key in range(3000):
+        group.derive(key, str)
+    assert len(group._memo) <= 1024
+
+
+components = st.lists(st.sampled_from(["a", "b", "c", "ab", "ä", "."]), max_size=5)
+paths = components.map(lambda parts: "/" + "/".join(parts))
+
+
+def naive(ads: list[ServerAd], path: str) -> str | None:
+    """What upstream does: walk every namespace of every origin."""
+    covering = [
+        namespace.path
+        for ad in ads
+        for namespace in ad.namespaces
+        if (path.rstrip("/") + "/").startswith(namespace.path.rstrip("/") + "/")
+    ]
+    return max(covering, key=len, default=None)
+
+
+@given(st.lists(st.lists(paths, max_size=4, unique=True), max_size=4), paths)
+def test_the_longest_prefix_is_what_a_naive_search_finds(advertised: list[list[str]], path: str) -> None:
+    ads = [origin(f"O{number}", *prefixes) for number, prefixes in enumerate(advertised)]
+    directory = Directory(clock=FakeClock())
+    for ad in ads:
+        directory.record(ad, 60)
+
+    entry = directory.snapshot().match(path)
+
+    assert (entry.prefix if entry else None) == naive(ads, path)
+    if entry:
+        assert names(entry.origins) == [ad.name for ad in ads if any(n.path == entry.prefix for n in ad.namespaces)]
+
+
+steps = st.lists(
+    st.tuples(st.integers(0, 3), st.booleans(), st.lists(paths, max_size=3, unique=True), st.integers(0, 3)),
+    max_size=12,
+)
+
+
+@given(steps, paths)
+def test_a_directory_built_step_by_step_equals_one_built_at_once(
+    history: list[tuple[int, bool, list[str], int]], path: str
+) -> None:
+    """Snapshots are made from their predecessors; nothing of these may be left or lost."""
+    clock = FakeClock()
+    directory = Directory(clock=clock)
+    expected: dict[str, tuple[ServerAd, float]] = {}
+    for number, is_origin, prefixes, lifetime in history:
+        make = origin if is_origin else cache
+        ad = make(f"S{number}", *prefixes)
+        directory.record(ad, lifetime)
+        if lifetime:
+            expected[ad.data_url] = (ad, clock.now + lifetime)
+        clock.advance(1)
+        expected = {url: (ad, end) for url, (ad, end) in expected.items() if end > clock.now}
+    fresh = Directory(clock=clock)
+    for ad, end in expected.values():
+        fresh.record(ad, end - clock.now)
+
+    one, other = directory.snapshot(), fresh.snapshot()
+
+    assert dict(one.servers) == dict(other.servers)
+    assert set(one.prefixes) == set(other.prefixes)
+    assert one.deepest == other.deepest
+    for prefix in one.prefixes:
+        assert names(one.prefixes[prefix].origins) == names(other.prefixes[prefix].origins)
+        assert names(one.prefixes[prefix].caches) == names(other.prefixes[prefix].caches)
