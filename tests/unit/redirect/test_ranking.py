@@ -1,0 +1,87 @@
+"""Laws that every ranking keeps, and the order that each one means."""
+
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from director_wsgi.federation.directory import Group
+from director_wsgi.federation.models import Coordinate
+from director_wsgi.redirect.ranking import CACHE_SORT_METHODS, distance_weights, rank
+from tests.make import at
+
+MADISON = at(43.07, -89.40)
+CHICAGO, NEW_YORK, LOS_ANGELES = at(41.88, -87.63), at(40.71, -74.01), at(34.05, -118.24)
+
+Server = tuple[int, Coordinate | None]
+
+
+def place_of(server: Server) -> Coordinate | None:
+    return server[1]
+
+
+def ranked(method: str, group: Group[Server], client: Coordinate | None = MADISON, seed: int = 1) -> tuple[Server, ...]:
+    return rank(group, method, place_of, client, random.Random(seed))
+
+
+def group_of(*places: Coordinate | None) -> Group[Server]:
+    return Group(tuple(enumerate(places)))
+
+
+coordinates = st.none() | st.builds(at, st.floats(-90, 90), st.floats(-180, 180))
+
+
+@pytest.mark.parametrize("method", CACHE_SORT_METHODS)
+class TestLaws:
+    @given(places=st.lists(coordinates, max_size=8), client=coordinates)
+    def test_nobody_is_lost_and_nobody_is_added(
+        self, method: str, places: list[Coordinate | None], client: Coordinate | None
+    ) -> None:
+        group = group_of(*places)
+        assert sorted(ranked(method, group, client), key=lambda s: s[0]) == list(group.members)
+
+    def test_the_same_seed_gives_the_same_order(self, method: str) -> None:
+        places = (CHICAGO, None, LOS_ANGELES, NEW_YORK)
+        assert ranked(method, group_of(*places)) == ranked(method, group_of(*places))
+
+    def test_one_or_none_is_fine(self, method: str) -> None:
+        assert ranked(method, group_of()) == ()
+        assert len(ranked(method, group_of(CHICAGO))) == 1
+
+
+@pytest.mark.parametrize("method", ["distance", "distanceAndLoad"])
+def test_distance_puts_the_nearest_first(method: str) -> None:
+    order = [number for number, _ in ranked(method, group_of(LOS_ANGELES, NEW_YORK, CHICAGO))]
+    assert order == [2, 1, 0]
+
+
+def test_equals_keep_their_order() -> None:
+    assert [n for n, _ in ranked("distance", group_of(CHICAGO, CHICAGO, CHICAGO))] == [0, 1, 2]
+
+
+def test_a_server_nobody_can_place_weighs_as_the_median() -> None:
+    weights = distance_weights([CHICAGO, None, LOS_ANGELES, NEW_YORK, at(0, 0)], MADISON)
+
+    assert weights[0] == pytest.approx(0.6550045739686163, abs=1e-9)
+    assert weights[3] == pytest.approx(0.06095372485864298, abs=1e-9)
+    assert weights[1] == weights[4] == weights[3]
+
+
+@pytest.mark.parametrize("client", [None, at(0, 0)])
+def test_a_client_nobody_can_place_weighs_all_alike(client: Coordinate | None) -> None:
+    assert distance_weights([CHICAGO, None], client) == [1.0, 1.0]
+
+
+def test_an_order_is_remembered_until_the_group_changes() -> None:
+    group = group_of(LOS_ANGELES, CHICAGO)
+
+    assert ranked("distance", group) is ranked("distance", group)
+    assert ranked("distance", group, NEW_YORK) is not ranked("distance", group)
+
+
+def test_random_leads_everybody_to_the_front_in_turn() -> None:
+    group = group_of(CHICAGO, NEW_YORK, LOS_ANGELES)
+    generator = random.Random(3)
+    firsts = [rank(group, "random", place_of, MADISON, generator)[0][0] for _ in range(300)]
+    assert all(firsts.count(number) > 60 for number in range(3))
