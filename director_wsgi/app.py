@@ -1,0 +1,262 @@
+"""`create_app`: the only place that names concrete parts, and hands each what it needs.
+
+Creating an application starts no thread and opens no socket, so a fork after it is harmless; `Director.start` does,
+and `Director.close` ends what it started.
+"""
+
+import logging
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from flask import Flask, Response
+from werkzeug.exceptions import HTTPException
+
+from director_wsgi import __version__
+from director_wsgi.federation.directors import Directors
+from director_wsgi.federation.directory import Directory
+from director_wsgi.limits.deadline import Clock, Deadline, WallClock, monotonic
+from director_wsgi.limits.deadline import wall as system_wall
+from director_wsgi.outbound.client import HttpClient, TlsTrust
+from director_wsgi.outbound.names import NameResolver
+from director_wsgi.redirect.geo import Overrides
+from director_wsgi.redirect.places import ClientPlaces
+from director_wsgi.redirect.request import Endpoint
+from director_wsgi.redirect.resolver import Policy, Resolver
+from director_wsgi.runtime.config import Config
+from director_wsgi.runtime.leases import Leases
+from director_wsgi.runtime.periodic import PeriodicJob
+from director_wsgi.stat.engine import StatEngine, StatPolicy
+from director_wsgi.stat.evidence import Lifetimes
+from director_wsgi.trust.admission import Admission, help_sentence
+from director_wsgi.trust.inquiry import PERMITS, Inquiries
+from director_wsgi.trust.issuer import load_issuer_keys, public_jwks
+from director_wsgi.trust.prefixes import AllowedPrefixes
+from director_wsgi.trust.registry import Registry
+from director_wsgi.web import advertisements, discovery, health_test, listings, redirects
+from director_wsgi.web.addresses import TrustedProxies
+from director_wsgi.web.entrance import Entrance
+from director_wsgi.web.requests import RequestReader, Steering
+from director_wsgi.web.responses import simple
+
+log = logging.getLogger(__name__)
+
+USER_AGENT = f"pelican-director/{__version__}"
+
+DRAIN_S = 2.0
+"""How long `Director.close` waits for what it ends."""
+
+REGISTRY_CONNECTIONS = PERMITS + 1
+"""Connections to the registry that are kept open: one for each thread that may wait for it."""
+
+UPKEEP_INTERVAL_S = 10.0
+"""How often expired advertisements are swept out and what belonged to their servers is given back."""
+
+MakeClient = Callable[[int], HttpClient]
+"""Given how many connections to keep open, a client for outbound calls."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Director:
+    """The parts that live as long as the application; kept in `app.extensions["director"]`."""
+
+    config: Config
+    directory: Directory
+    admission: Admission
+    engine: StatEngine
+    leases: Leases
+    names: NameResolver
+    registry_client: HttpClient
+    jobs: tuple[PeriodicJob, ...]
+
+    def start(self) -> None:
+        """Start the threads that work in the background. Once, in the process that serves."""
+        for job in self.jobs:
+            job.start()
+
+    def close(self) -> None:
+        """End every thread and close every socket, within a bound. Harmless if never started."""
+        deadline = Deadline.after(DRAIN_S)
+        self.registry_client.close()
+        self.engine.close()
+        for job in self.jobs:
+            job.stop(deadline)
+        self.leases.close(deadline)
+        self.names.close(deadline.remaining_s())
+
+
+def create_app(
+    config: Config,
+    *,
+    clock: Clock = monotonic,
+    wall: WallClock = system_wall,
+    started_at: float | None = None,
+    make_client: MakeClient | None = None,
+) -> Flask:
+    """Build a director.
+
+    Args:
+        config: Checked.
+        clock: Monotonic seconds, for everything inside.
+        wall: Unix seconds, for what others have dated.
+        started_at: When the director was first started, on `clock`; None: now. Lasts over restarts of a worker.
+        make_client: Makes the clients of outbound calls; None: real ones.
+
+    Raises:
+        ConfigError: A key file cannot be read.
+    """
+    names = NameResolver(clock=clock)
+    trust = TlsTrust(ca_file=config.tls_ca_certificate_file, skip_verify=config.tls_skip_verify)
+
+    def real_client(connections: int) -> HttpClient:
+        return HttpClient(
+            names=names,
+            trust=trust,
+            user_agent=USER_AGENT,
+            connections=connections,
+            connect_timeout_s=config.dial_timeout_s,
+            clock=clock,
+        )
+
+    make_client = make_client or real_client
+    generator = random.Random()
+    overrides = Overrides([(row.network, row.latitude, row.longitude) for row in config.geoip_overrides])
+    leases = Leases(clock=clock)
+    directory = Directory(clock=clock, capacity=config.max_servers, filtered_names=config.filtered_servers)
+    engine = StatEngine(policy=_stat_policy(config), build_client=make_client, leases=leases, clock=clock)
+    registry_client = make_client(REGISTRY_CONNECTIONS)
+    registry = Registry(registry_client, config.registry_url)
+    prefixes = AllowedPrefixes(registry, clock=clock)
+    admission = Admission(
+        directory=directory,
+        inquiries=Inquiries(registry, timeout_s=config.registry_timeout_s, clock=clock),
+        prefixes=prefixes,
+        default_lifetime_s=config.advertisement_ttl_s,
+        help_text=help_sentence(
+            contact_email=config.support_contact_email,
+            contact_url=config.support_contact_url,
+            web_url=config.web_url,
+        ),
+        wall=wall,
+    )
+    born_at = clock() if started_at is None else started_at
+    resolver = Resolver(
+        policy=_redirect_policy(config),
+        snapshot=directory.snapshot,
+        ask=engine.ask,
+        places=ClientPlaces(overrides, generator=generator, clock=clock),
+        is_starting=lambda: clock() - born_at <= config.startup_window_s,
+        generator=generator,
+    )
+    director = Director(
+        config=config,
+        directory=directory,
+        admission=admission,
+        engine=engine,
+        leases=leases,
+        names=names,
+        registry_client=registry_client,
+        jobs=(
+            PeriodicJob(
+                "director-prefixes",
+                lambda: prefixes.next_refresh_in_s(config.registry_query_interval_s),
+                lambda: prefixes.refresh(Deadline.after(config.registry_timeout_s, clock)),
+            ),
+            PeriodicJob("director-upkeep", UPKEEP_INTERVAL_S, lambda: engine.retain(directory.snapshot().servers)),
+        ),
+    )
+    app = Flask("director_wsgi", static_folder=None)
+    app.extensions["director"] = director
+    app.url_map.merge_slashes = False
+    _register_errors(app)
+    app.register_blueprint(
+        advertisements.blueprint(
+            admission, max_bytes=config.max_advertisement_bytes, timeout_s=config.registry_timeout_s, clock=clock
+        )
+    )
+    app.register_blueprint(
+        listings.blueprint(snapshot=directory.snapshot, directors=_directors(config, clock, wall), wall=wall)
+    )
+    app.register_blueprint(discovery.blueprint(_discovery(config)))
+    app.register_blueprint(health_test.blueprint())
+    app.register_blueprint(
+        redirects.blueprint(
+            redirects.Redirects(
+                resolver=resolver,
+                reader=RequestReader(
+                    redirect_deadline_s=config.redirect_deadline_s,
+                    proxies=TrustedProxies(config.trusted_proxies),
+                    clock=clock,
+                    wall=wall,
+                ),
+                engine=engine,
+                steering=Steering(
+                    origin_hostnames=frozenset(config.origin_response_hostnames),
+                    cache_hostnames=frozenset(config.cache_response_hostnames),
+                ),
+                default=Endpoint.ORIGIN if config.default_response == "origin" else Endpoint.OBJECT,
+            )
+        )
+    )
+    app.wsgi_app = Entrance(app.wsgi_app)  # type: ignore[method-assign]
+    return app
+
+
+def _stat_policy(config: Config) -> StatPolicy:
+    return StatPolicy(
+        timeout_s=config.stat_timeout_s,
+        slots=config.stat_concurrency_limit,
+        lifetimes=Lifetimes(
+            presence_s=config.presence_ttl_s, absence_s=config.absence_ttl_s, failure_s=config.failure_ttl_s
+        ),
+        capacity=config.presence_capacity,
+    )
+
+
+def _redirect_policy(config: Config) -> Policy:
+    return Policy(
+        web_url=config.web_url,
+        cache_sort_method=config.cache_sort_method,
+        filter_caches_in_error_state=config.filter_caches_in_error_state,
+        check_origin_presence=config.check_origin_presence,
+        assume_presence_at_single_origin=config.assume_presence_at_single_origin,
+        caches_pull_from_caches=config.caches_pull_from_caches,
+    )
+
+
+def _directors(config: Config, clock: Clock, wall: WallClock) -> Directors:
+    return Directors(
+        name=config.sitename,
+        advertise_url=config.advertise_url,
+        version=__version__,
+        lifetime_s=config.ad_lifetime_s,
+        clock=clock,
+        wall_clock=wall,
+    )
+
+
+def _discovery(config: Config) -> discovery.Discovery:
+    keys = load_issuer_keys(config.issuer_keys_directory, config.issuer_key)
+    has_keys = bool(keys) or config.issuer_jwks is not None
+    return discovery.Discovery(
+        discovery_url=config.discovery_url,
+        director_url=config.director_url,
+        director_urls=config.director_urls,
+        registry_url=config.registry_url,
+        jwk_url=config.jwk_url,
+        broker_url=config.broker_url,
+        jwks=public_jwks(keys, config.issuer_jwks) if has_keys else None,
+        is_hosted=config.enable_federation_metadata_hosting,
+    )
+
+
+def _register_errors(app: Flask) -> None:
+    @app.errorhandler(HTTPException)
+    def refuse(error: HTTPException) -> Response:
+        return simple(error.code or 500, error.description or error.name)
+
+    @app.errorhandler(Exception)
+    def fail(error: Exception) -> Response:
+        # Whatever it is, the client gets JSON, and the log the traceback.
+        log.error("a request failed", exc_info=error)
+        return simple(500, "The director failed to answer this request; its log says why")

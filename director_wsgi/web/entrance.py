@@ -1,0 +1,64 @@
+"""In front of every route: what the client asked for is decoded and cleaned once, here.
+
+A WSGI server offers a path that is decoded already, and werkzeug merges slashes by a redirect of its own. Both lose
+names. So the target is read as it was sent, and what routes see (`PATH_INFO`) is made from the same clean path as what
+redirects are made from.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from director_wsgi.errors import BadRequest
+from director_wsgi.redirect.paths import clean, split_target
+from director_wsgi.web.responses import error_response
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+TARGET = "director_wsgi.target"
+"""Where the `Target` of a request is kept in its environment."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What was asked for.
+
+    Attributes:
+        path: Decoded and clean.
+        query: As sent.
+    """
+
+    path: str
+    query: str
+
+
+class Entrance:
+    """WSGI middleware; runs on a handler thread."""
+
+    def __init__(self, app: "WSGIApplication") -> None:
+        self._app = app
+
+    def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+        """Answer a request, or hand it on."""
+        try:
+            path, query = split_target(_raw_target(environ))
+        except BadRequest as error:
+            return error_response(error)(environ, start_response)
+        path = clean(path)
+        environ[TARGET] = Target(path, query)
+        environ["PATH_INFO"] = path if path.isascii() else path.encode("utf-8").decode("latin-1")
+        environ["SCRIPT_NAME"] = ""
+        environ["QUERY_STRING"] = query
+        return self._app(environ, start_response)
+
+
+def _raw_target(environ: "WSGIEnvironment") -> str:
+    """The target as sent; made anew from the decoded path under servers that do not tell it."""
+    raw = environ.get("RAW_URI") or environ.get("REQUEST_URI")
+    if raw:
+        return str(raw)
+    path = quote(environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", ""), safe="/", encoding="latin-1")
+    query = environ.get("QUERY_STRING")
+    return f"{path}?{query}" if query else path

@@ -1,0 +1,128 @@
+"""From a WSGI environment to an `ObjectRequest`: every flag is decided here, once."""
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from director_wsgi.errors import BadRequest
+from director_wsgi.federation.versions import refusal
+from director_wsgi.limits.deadline import Clock, Deadline, WallClock
+from director_wsgi.redirect.geo import parse_coordinate
+from director_wsgi.redirect.paths import parse_query
+from director_wsgi.redirect.request import Endpoint, ObjectRequest
+from director_wsgi.runtime.durations import parse_duration
+from director_wsgi.web.addresses import TrustedProxies
+from director_wsgi.web.tokens import read_token
+
+Environ = Mapping[str, Any]
+
+
+def job_id_of(environ: Environ) -> str:
+    """The client's `X-Pelican-JobId` if it is a UUID, in canonical form; a random one else."""
+    told = environ.get("HTTP_X_PELICAN_JOBID")
+    if told:
+        try:
+            return str(uuid.UUID(told))
+        except ValueError:
+            pass
+    return str(uuid.uuid4())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestReader:
+    """Reads requests for objects. Any number of threads at once.
+
+    Attributes:
+        redirect_deadline_s: The longest a redirect may take.
+        proxies: Whose word on client addresses is taken.
+    """
+
+    redirect_deadline_s: float
+    proxies: TrustedProxies
+    clock: Clock
+    wall: WallClock
+
+    def read(self, environ: Environ, endpoint: Endpoint, path: str, raw_query: str, job_id: str) -> ObjectRequest:
+        """Read one request.
+
+        Args:
+            environ: For method and headers.
+            endpoint: Whom the client wants to be sent to.
+            path: Object path, clean.
+            raw_query: As sent.
+            job_id: What `job_id_of` made of the same environment.
+
+        Raises:
+            BadRequest: The client is too old, or its parameters contradict each other.
+        """
+        why_not = refusal(environ.get("HTTP_USER_AGENT", ""))
+        if why_not:
+            raise BadRequest(_invalid(f"version compatibility check failed: {why_not}", job_id))
+        query = parse_query(raw_query)
+        names = dict(reversed(query))  # of several the first counts
+        if "directread" in names and "prefercached" in names:
+            raise BadRequest(
+                _invalid(
+                    "invalid query parameter combination: "
+                    "cannot have both directread and prefercached query parameters",
+                    job_id,
+                )
+            )
+        timeout = names.get("pelican.timeout") or environ.get("HTTP_X_PELICAN_TIMEOUT") or None
+        coordinate = environ.get("HTTP_X_PELICAN_COORDINATE")
+        return ObjectRequest(
+            method=environ["REQUEST_METHOD"],
+            endpoint=endpoint,
+            path=path,
+            query=query,
+            token=read_token(environ.get("HTTP_AUTHORIZATION"), query, self.wall),
+            pelican_timeout=timeout,
+            depth=environ.get("HTTP_DEPTH"),
+            direct_read="directread" in names,
+            skip_stat="skipstat" in names,
+            prefer_cached="prefercached" in names,
+            recursive="recursive" in names,
+            wants_redirect=names.get("redirect") != "false",
+            debug=environ.get("HTTP_X_PELICAN_DEBUG") == "true",
+            address=self.proxies.client_address(environ),
+            coordinate=parse_coordinate(coordinate) if coordinate else None,
+            job_id=job_id,
+            deadline=self._deadline(timeout),
+        )
+
+    def _deadline(self, timeout: str | None) -> Deadline:
+        """The configured one, or the client's if that comes first; what is no positive duration is ignored."""
+        deadline = Deadline.after(self.redirect_deadline_s, self.clock)
+        if timeout:
+            try:
+                wanted_s = parse_duration(timeout)
+            except ValueError:
+                return deadline
+            if wanted_s > 0:
+                return deadline.at_most(wanted_s)
+        return deadline
+
+
+def _invalid(why: str, job_id: str) -> str:
+    return f"Failed to validate incoming request: {why}: Request ID: {job_id}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Steering:
+    """Host names that are answered with origins, or with caches, whatever the default is.
+
+    Source: Pelican `director/director.go:checkHostnameRedirects`, as documented: `X-Forwarded-Host`, then `Host`.
+    """
+
+    origin_hostnames: frozenset[str] = frozenset()
+    cache_hostnames: frozenset[str] = frozenset()
+
+    def endpoint_for(self, environ: Environ) -> Endpoint | None:
+        """Where requests to this host go; None if it is no special one."""
+        if not (self.origin_hostnames or self.cache_hostnames):
+            return None
+        host = environ.get("HTTP_X_FORWARDED_HOST") or environ.get("HTTP_HOST") or ""
+        if host in self.origin_hostnames:
+            return Endpoint.ORIGIN
+        return Endpoint.OBJECT if host in self.cache_hostnames else None
