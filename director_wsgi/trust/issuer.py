@@ -1,0 +1,144 @@
+"""This director's own keys: read from PEM files, published as a JSON Web Key Set.
+
+Source: Pelican `config/init_server_creds.go` (which files, which key signs); RFC 7517, RFC 7638.
+"""
+
+import base64
+import hashlib
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
+
+from director_wsgi.errors import ConfigError
+from director_wsgi.trust.keys import MIN_RSA_BITS
+
+PrivateKey = EllipticCurvePrivateKey | Ed25519PrivateKey | RSAPrivateKey
+
+_CURVES: Final = {"secp256r1": "ES256", "secp384r1": "ES384", "secp521r1": "ES512"}
+_THUMBPRINT_MEMBERS: Final = {"EC": ("crv", "kty", "x", "y"), "OKP": ("crv", "kty", "x"), "RSA": ("e", "kty", "n")}
+_PRIVATE_MEMBERS: Final = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
+
+
+@dataclass(frozen=True, slots=True)
+class IssuerKey:
+    """One key of ours.
+
+    Attributes:
+        private: Signs.
+        public_jwk: What the world may know, with `kid` (the RFC 7638 thumbprint) and `alg`.
+        source: The file it was read from.
+    """
+
+    private: PrivateKey = field(repr=False)
+    public_jwk: dict[str, Any]
+    source: Path
+
+    @property
+    def kid(self) -> str:
+        """Identifier of the key, the same for whoever computes it."""
+        kid: str = self.public_jwk["kid"]
+        return kid
+
+    @property
+    def algorithm(self) -> str:
+        """What it signs with."""
+        algorithm: str = self.public_jwk["alg"]
+        return algorithm
+
+
+def load_issuer_keys(directory: Path | None, single: Path | None = None) -> tuple[IssuerKey, ...]:
+    """Read our private keys. The first one signs, all are published.
+
+    Args:
+        directory: `IssuerKeysDirectory`: every `*.pem` in it, in the order of their names; one that does not exist is
+            empty.
+        single: `IssuerKey`: one more file, which comes last.
+
+    Raises:
+        ConfigError: A file cannot be read or holds no usable key; all such files are named.
+    """
+    files = sorted(directory.glob("*.pem")) if directory is not None else []
+    rows = [("IssuerKeysDirectory", file) for file in files]
+    if single is not None and single not in files:
+        rows.append(("IssuerKey", single))
+    keys: dict[str, IssuerKey] = {}
+    problems: list[str] = []
+    for name, file in rows:
+        try:
+            key = _load(file)
+        except ValueError as error:
+            problems.append(f"{name}: {file}: {error}")
+        else:
+            keys.setdefault(key.kid, key)
+    if problems:
+        raise ConfigError(tuple(problems))
+    return tuple(keys.values())
+
+
+def public_jwks(keys: tuple[IssuerKey, ...], extra: Path | None = None) -> dict[str, object]:
+    """The document at `/.well-known/issuer.jwks`.
+
+    Args:
+        keys: Ours.
+        extra: `Server.IssuerJwks`: a key set whose keys are published as well.
+
+    Raises:
+        ConfigError: `extra` cannot be read, is no key set, or gives away a private key.
+    """
+    return {"keys": [key.public_jwk for key in keys] + (_extra_keys(extra) if extra is not None else [])}
+
+
+def _extra_keys(file: Path) -> list[dict[str, Any]]:
+    try:
+        document = json.loads(file.read_bytes())
+        keys = document["keys"]
+    except OSError as error:
+        raise ConfigError((f"Server.IssuerJwks: {file}: cannot be read: {error.strerror}",)) from None
+    except (ValueError, RecursionError, TypeError, LookupError):
+        keys = None
+    if not isinstance(keys, list) or not all(isinstance(key, dict) for key in keys):
+        raise ConfigError((f"Server.IssuerJwks: {file}: expected a JSON Web Key Set",))
+    if any(not _PRIVATE_MEMBERS.isdisjoint(key) for key in keys):
+        raise ConfigError((f"Server.IssuerJwks: {file}: holds a private or secret key; expected public ones only",))
+    return keys
+
+
+def _load(file: Path) -> IssuerKey:
+    """One key; ValueError says why not, without a word of what is in the file."""
+    try:
+        pem = file.read_bytes()
+    except OSError as error:
+        raise ValueError(f"cannot be read: {error.strerror}") from None
+    try:
+        private = load_pem_private_key(pem, password=None)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        raise ValueError("holds no unencrypted private key in PEM form") from None
+    match private:
+        case EllipticCurvePrivateKey() if private.curve.name in _CURVES:
+            jwk = ECAlgorithm.to_jwk(private.public_key(), as_dict=True)
+            algorithm = _CURVES[private.curve.name]
+        case RSAPrivateKey() if private.key_size >= MIN_RSA_BITS:
+            jwk = RSAAlgorithm.to_jwk(private.public_key(), as_dict=True)
+            jwk.pop("key_ops", None)
+            algorithm = "RS256"
+        case Ed25519PrivateKey():
+            jwk = OKPAlgorithm.to_jwk(private.public_key(), as_dict=True)
+            algorithm = "EdDSA"
+        case _:
+            raise ValueError(f"expected P-256, P-384, P-521, Ed25519, or RSA of at least {MIN_RSA_BITS} bits")
+    return IssuerKey(private, {**jwk, "alg": algorithm, "kid": thumbprint(jwk)}, file)
+
+
+def thumbprint(jwk: dict[str, Any]) -> str:
+    """RFC 7638 thumbprint (SHA-256, base64url without padding) of an EC, OKP or RSA key."""
+    members = {name: jwk[name] for name in _THUMBPRINT_MEMBERS[jwk["kty"]]}
+    canonical = json.dumps(members, separators=(",", ":"), sort_keys=True).encode()
+    return base64.urlsafe_b64encode(hashlib.sha256(canonical).digest()).rstrip(b"=").decode()
