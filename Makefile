@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+CLIENTS := .venv-clients
 
 .DEFAULT_GOAL := help
 
@@ -41,8 +42,16 @@ format: install ## format, and mend what the linter can mend
 	$(BIN)/ruff check --fix .
 
 .PHONY: test
-test: install ## every test: unit, servers, process, and e2e as far as its programs are installed
+test: install clients ## every test: unit, servers, process, and e2e as far as its programs are installed
 	$(BIN)/pytest
+
+.PHONY: clients
+clients: $(CLIENTS)/.installed ## create .venv-clients: third-party clients for the end-to-end tests
+
+$(CLIENTS)/.installed: tests/e2e/clients.lock
+	$(PYTHON) -m venv $(CLIENTS)
+	$(CLIENTS)/bin/pip install --quiet --disable-pip-version-check --require-hashes -r tests/e2e/clients.lock
+	@touch $@
 
 .PHONY: bench
 bench: install ## first figures, as ratios; JSON in benchmarks/results
@@ -51,7 +60,8 @@ bench: install ## first figures, as ratios; JSON in benchmarks/results
 .PHONY: lock
 lock: install ## compile requirements.lock from setup.cfg
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --extra dev --no-emit-index-url --custom-compile-command 'make lock' -o requirements.lock setup.cfg
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --custom-compile-command 'make lock' -o tests/e2e/clients.lock tests/e2e/clients.in
 
 .PHONY: clean
 clean: ## remove the virtual environments and caches
-	rm -rf $(VENV) .venv-clients .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage build *.egg-info
+	rm -rf $(VENV) $(CLIENTS) .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage build *.egg-info

@@ -20,7 +20,7 @@ from director_wsgi.limits.deadline import wall as system_wall
 from director_wsgi.outbound.client import HttpClient, TlsTrust
 from director_wsgi.outbound.names import NameResolver
 from director_wsgi.redirect.geo import Overrides
-from director_wsgi.redirect.places import ClientPlaces
+from director_wsgi.redirect.places import ClientPlaces, ServerPlaces
 from director_wsgi.redirect.request import Endpoint
 from director_wsgi.redirect.resolver import Policy, Resolver
 from director_wsgi.runtime.config import Config
@@ -138,6 +138,7 @@ def create_app(
             web_url=config.web_url,
         ),
         wall=wall,
+        locate=ServerPlaces(overrides, names).of,
     )
     born_at = clock() if started_at is None else started_at
     resolver = Resolver(

@@ -135,8 +135,11 @@ def _run(words: list[str]) -> int:
 def _become_gunicorn(words: list[str]) -> NoReturn:
     # What is still in our buffers would be lost with this program.
     sys.stdout.flush()
-    command = [sys.executable, "-m", "gunicorn", "-c", "python:director_wsgi.runtime.process"]
-    os.execv(sys.executable, [*command, "director_wsgi.wsgi:application", *words])  # noqa: S606, there is no shell in it
+    # The script rather than `-m gunicorn`, and a file rather than `python:…`: so USR2 finds its way back to the
+    # program, and HUP reads the settings again.
+    gunicorn = str(Path(sys.executable).with_name("gunicorn"))
+    settings = str(Path(__file__).with_name("runtime") / "process.py")
+    os.execv(gunicorn, [gunicorn, "-c", settings, "director_wsgi.wsgi:application", *words])  # noqa: S606, no shell
 
 
 def _demo(words: list[str]) -> int:

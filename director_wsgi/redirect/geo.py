@@ -59,6 +59,9 @@ class Overrides:
     def __init__(self, rows: Sequence[tuple[Network, float, float]] = ()) -> None:
         self._rows = tuple(rows)
 
+    def __bool__(self) -> bool:
+        return bool(self._rows)
+
     def place_of(self, address: str) -> Coordinate | None:
         """The place of an IP address; None if no network holds it or it is no address."""
         if not self._rows:

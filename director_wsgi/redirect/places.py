@@ -1,10 +1,11 @@
-"""Where a client is.
+"""Where clients are, and servers that do not say.
 
-In this order: what it says itself (`X-Pelican-Coordinate`), what the operator says of its network
-(`GeoIPOverrides`), and else a random place that it keeps for twenty minutes, so that a client nobody can place stays
-with the same caches meanwhile.
+A server tells its place in its advertisement; for one that does not, the operator's word on its address counts
+(`GeoIPOverrides`). A client's place is what it says itself (`X-Pelican-Coordinate`); else what the operator says of its
+network; else a random place that it keeps for twenty minutes, so that a client nobody can place stays with the same
+caches meanwhile.
 
-Source: Pelican `director/sort_utilities.go:getClientCoordinate`.
+Source: Pelican `director/sort_utilities.go:getClientCoordinate`, `getServerCoordinate`.
 """
 
 import random
@@ -13,7 +14,8 @@ import threading
 from cachetools import TTLCache
 
 from director_wsgi.federation.models import Coordinate
-from director_wsgi.limits.deadline import Clock, monotonic
+from director_wsgi.limits.deadline import Clock, Deadline, monotonic
+from director_wsgi.outbound.client import NameResolver, OutboundError
 from director_wsgi.redirect.geo import Overrides, somewhere
 from director_wsgi.redirect.request import ObjectRequest
 
@@ -40,3 +42,30 @@ class ClientPlaces:
             if place is None:
                 place = self._given[address] = somewhere(self._generator)
             return place
+
+
+SERVER_LOOK_UP_S = 1.0
+"""The longest that finding a server's address may hold its advertisement up."""
+
+
+class ServerPlaces:
+    """Tells where servers are that do not say it themselves. Safe between threads."""
+
+    def __init__(self, overrides: Overrides, names: NameResolver) -> None:
+        self._overrides = overrides
+        self._names = names
+
+    def of(self, host: str, deadline: Deadline) -> Coordinate | None:
+        """The place of a server, by its first address; None if it has none or nobody knows. Waits for name resolution.
+
+        Args:
+            host: Name or address.
+            deadline: For the look-up.
+        """
+        if not self._overrides:
+            return None
+        try:
+            addresses = self._names.resolve(host, 443, deadline.at_most(SERVER_LOOK_UP_S))
+        except OutboundError:
+            return None
+        return self._overrides.place_of(addresses[0].ip)

@@ -4,12 +4,20 @@ Source: Pelican `director/director.go:registerServerAd`.
 """
 
 from flask import Blueprint, Response, request
+from werkzeug.exceptions import BadRequest
 
 from director_wsgi.errors import AdRejected, InvalidAd
 from director_wsgi.federation.models import ServerKind
 from director_wsgi.limits.deadline import Clock, Deadline
 from director_wsgi.trust.admission import Admission
 from director_wsgi.web.responses import error_response, simple
+
+
+def _body(kind: ServerKind) -> bytes:
+    try:
+        return request.get_data(cache=False)
+    except BadRequest:  # cut off, or its framing is broken
+        raise InvalidAd(f"invalid {kind.value} registration: the body could not be read") from None
 
 
 def blueprint(admission: Admission, *, max_bytes: int, timeout_s: float, clock: Clock) -> Blueprint:
@@ -31,7 +39,7 @@ def blueprint(admission: Admission, *, max_bytes: int, timeout_s: float, clock: 
                 raise InvalidAd(f"invalid {kind.value} registration: the body is larger than {max_bytes} bytes")
             admission.admit(
                 kind,
-                request.get_data(cache=False),
+                _body(kind),
                 authorization=request.headers.get("Authorization"),
                 user_agent=request.headers.get("User-Agent", ""),
                 deadline=deadline,

@@ -111,8 +111,11 @@ class TestRun:
         words = ["--bind", "127.0.0.1:1", "-w", "1", "--", "--version", "--help"]
         with pytest.raises(SystemExit):
             cli.main(["run", *words])
-        gunicorn = [sys.executable, "-m", "gunicorn", "-c", "python:director_wsgi.runtime.process"]
-        assert executed == [[*gunicorn, "director_wsgi.wsgi:application", *words]]
+        ((program, flag, settings, *rest),) = executed
+        assert program == str(Path(sys.executable).with_name("gunicorn"))
+        assert (flag, Path(settings)) == ("-c", Path(cli.__file__).with_name("runtime") / "process.py")
+        assert Path(settings).is_file()
+        assert rest == ["director_wsgi.wsgi:application", *words]
 
 
 def test_demo_hands_on_what_follows(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,13 +3,17 @@
 import ipaddress
 import math
 import random
+import socket
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from director_wsgi.federation.models import Coordinate
+from director_wsgi.limits.deadline import Deadline
+from director_wsgi.outbound.names import Found, NameResolver
 from director_wsgi.redirect.geo import Overrides, distance_miles, is_known, parse_coordinate, somewhere
-from director_wsgi.redirect.places import KEPT_S, ClientPlaces
+from director_wsgi.redirect.places import KEPT_S, ClientPlaces, ServerPlaces
 from tests.fakes import FakeClock
 from tests.make import asks, at
 
@@ -116,6 +120,33 @@ def test_a_client_nobody_can_place_keeps_its_random_place_for_a_while(clock: Fak
     assert places.of(request) is first
     clock.advance(1)
     assert places.of(request) != first
+
+
+def test_a_server_that_does_not_say_where_it_is_is_placed_by_its_first_address() -> None:
+    asked: list[str] = []
+
+    def look_up(host: str) -> Found:
+        asked.append(host)
+        if host == "lost.example.org":
+            raise OSError("no such name")
+        return ((socket.AF_INET, "192.0.2.1", 0), (socket.AF_INET, "192.0.2.200", 0))
+
+    names = NameResolver(look_up=look_up)
+    try:
+        places, deadline = ServerPlaces(overrides(), names), Deadline.after(5)
+        found = places.of("o.example.org", deadline)
+        assert found is not None
+        assert (found.latitude, found.source) == (1, "override")
+        assert places.of("192.0.2.200", deadline) == at_override(3, 4)
+        assert places.of("lost.example.org", deadline) is None
+        assert ServerPlaces(Overrides(), names).of("other.example.org", deadline) is None
+        assert asked == ["o.example.org", "lost.example.org"]
+    finally:
+        names.close()
+
+
+def at_override(latitude: float, longitude: float) -> Coordinate:
+    return Coordinate(latitude=latitude, longitude=longitude, source="override")
 
 
 def test_somewhere_is_replayable() -> None:

@@ -1,0 +1,261 @@
+"""The process: gunicorn's settings and hooks.
+
+Every public name in lower case is one of gunicorn's settings; gunicorn ignores what it does not know, so a test holds
+that. gunicorn's flags and `GUNICORN_CMD_ARGS` win over what stands here. The way in is `gunicorn -c gunicorn.conf.py`,
+which runs this file again on HUP; `-c python:director_wsgi.runtime.process` serves where that file is not at hand,
+but keeps the settings of its first start until the next one.
+
+Left at gunicorn's default, on purpose: `workers` (else `WEB_CONCURRENCY` would not count), `preload_app` (threads do
+not survive a fork), `reuse_port` (each worker would have an accept queue of its own, and lose it when it ends),
+`max_requests` (a worker that ends forgets what it has learned), `accesslog` (off: one line per redirect is the
+operator's choice), `ca_certs` (for client certificates; `Server.TLSCACertificateFile` is whom the director trusts).
+"""
+
+import contextlib
+import logging
+import math
+import os
+import signal
+import ssl
+import sys
+import threading
+from pathlib import Path
+from typing import Any, Protocol
+
+from gunicorn import sock
+
+from director_wsgi import __version__
+from director_wsgi.errors import ConfigError
+from director_wsgi.runtime import start
+from director_wsgi.runtime.config import Config
+from director_wsgi.runtime.cores import seats
+from director_wsgi.runtime.log import gunicorn_level
+from director_wsgi.runtime.sockets import bound_silence, server_context
+
+SPARE_CONNECTIONS = 32
+"""Connections a worker accepts beyond its threads: those kept alive and idle. Few, so that overload shows at the door
+(the kernel's queue, the load balancer) rather than in a queue nobody sees; enough for a proxy's pool."""
+
+DRAIN_S = 3.0
+"""How long a worker that ends may take to give back what the director holds; its requests have ended before."""
+
+END_S = 5
+"""What the master waits for a worker beyond the time for its requests: the drain, the second that gthread may be late
+to notice that the time is over, and one to spare. Both would else count from the same signal, and the master's SIGKILL
+would come in the middle of the drain."""
+
+_logger = logging.getLogger("director_wsgi.process")
+
+
+class _Director(Protocol):
+    """What the hooks need of `app.Director`."""
+
+    def start(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def _configured() -> Config:
+    try:
+        config = start.load_config(os.environ, Path.cwd())
+    except ConfigError as error:
+        start.refuse(error.problems)
+    start.first_start_at(os.environ)
+    return config
+
+
+def _text(file: Path | None) -> str | None:
+    return None if file is None else str(file)
+
+
+_config = _configured()
+
+# Where and what
+wsgi_app = "director_wsgi.wsgi:application"
+proc_name = "director"
+bind = [start.address(_config)]
+certfile = _text(_config.tls_certificate_chain)
+keyfile = _text(_config.tls_key)
+
+# How many
+worker_class = "director_wsgi.runtime.worker.DirectorWorker"
+threads = _config.threads
+worker_connections = threads + SPARE_CONNECTIONS
+
+# How long. `timeout` is no limit for a request: it ends a worker whose main thread does not run any more. Without it
+# nothing would.
+timeout = 30
+graceful_timeout = math.ceil(_config.graceful_timeout_s) + END_S
+keepalive = 5
+if os.access("/dev/shm", os.W_OK):  # noqa: S108, gunicorn makes a private file there
+    # The heartbeat is a file's time stamp; on a disk that stalls it would look like a worker that does.
+    worker_tmp_dir = "/dev/shm"  # noqa: S108
+
+# How large: a token of 7 kB must pass, in a header or in a query. 8190 is the most gunicorn can bound.
+limit_request_line = 8190
+limit_request_field_size = 8190
+
+# Whom to believe: nobody. X-Forwarded-For is read by the application, which knows Server.TrustedProxies; gunicorn
+# would let every peer on loopback set the path and the scheme, and answer 400 where two proxies disagree on it.
+forwarded_allow_ips = ""
+forwarder_headers = ""
+secure_scheme_headers: dict[str, str] = {}
+
+http_parser = "python"
+control_socket_disable = True
+
+# What is said
+logger_class = "director_wsgi.runtime.log.GunicornLogger"
+loglevel = gunicorn_level(_config.log_level)
+errorlog = "-"
+
+
+def _refused(settings: Any) -> tuple[str, ...]:
+    """Why the director cannot run on `settings`, gunicorn's configuration after all flags; empty if it can."""
+    problems = []
+    if settings.workers != 1:
+        problems.append(
+            f"{settings.workers} workers (-w, --workers or WEB_CONCURRENCY): only 1 is possible, since workers do not "
+            "share yet what they learn from advertisements. Use more threads (Director.Threads) instead."
+        )
+    if settings.preload_app:
+        problems.append("--preload: the director's threads would not survive the fork. Leave it out.")
+    if settings.reuse_port:
+        problems.append("--reuse-port: connections would be lost with every worker that ends. Leave it out.")
+    if settings.timeout == 0:
+        problems.append("--timeout 0: a worker that hangs would hang for ever. Give a number of seconds, such as 30.")
+    if settings.settings["worker_class"].get() != worker_class:
+        problems.append(f"worker class {settings.worker_class_str}: only {worker_class} is possible. Leave out -k.")
+    if settings.threads <= _config.reserved_threads:
+        problems.append(
+            f"{settings.threads} threads: more than Director.ReservedThreads ({_config.reserved_threads}) are needed."
+        )
+    return tuple(problems)
+
+
+def _follow_threads(settings: Any) -> None:
+    """Keep `worker_connections` above the threads that `--threads` asked for, unless it was given too."""
+    if settings.worker_connections == worker_connections:
+        settings.set("worker_connections", settings.threads + SPARE_CONNECTIONS)
+
+
+def on_starting(server: Any) -> None:
+    """Master, once, before it listens: refuses what would only fail later, and less clearly."""
+    problems = list(_refused(server.cfg))
+    if server.cfg.is_ssl:
+        try:
+            sock.ssl_context(server.cfg)
+        except OSError as error:
+            problems.append(
+                f"Server.TLSCertificateChain = {server.cfg.certfile} with Server.TLSKey = {server.cfg.keyfile}: "
+                f"expected a certificate and its private key, in PEM ({error})"
+            )
+    if problems:
+        start.refuse(tuple(problems))
+    _follow_threads(server.cfg)
+    _logger.info("director_wsgi %s for %s", __version__, _config.web_url)
+    for warning in _config.warnings:
+        _logger.warning("%s", warning)
+    if _config.ignored:
+        _logger.info("Parameters without effect on a director: %s", ", ".join(_config.ignored))
+
+
+def when_ready(server: Any) -> None:
+    """Master, once it listens."""
+    bound_silence(server.LISTENERS)
+
+
+def on_reload(server: Any) -> None:
+    """Master, after HUP, before it starts the new workers."""
+    _follow_threads(server.cfg)
+    bound_silence(server.LISTENERS)
+    if server.cfg.is_ssl:
+        # For the new workers to inherit; a broken pair is logged there, and the last good one stays.
+        with contextlib.suppress(OSError):
+            sock.ssl_context(server.cfg)
+
+
+def nworkers_changed(server: Any, new_value: int, old_value: int | None) -> None:
+    """Master: TTIN asks for one worker more, which `_refused` would not have allowed."""
+    if old_value is not None and new_value > 1:
+        _logger.error("A second worker is refused: workers do not share yet what they learn from advertisements")
+        server.num_workers = 1
+
+
+def pre_exec(server: Any) -> None:
+    """The child that will become the new master after USR2: it keeps the instant of the first start."""
+    server.cfg.env_orig[start.FIRST_START] = repr(start.first_start_at(os.environ))
+
+
+def pre_fork(server: Any, worker: Any) -> None:
+    """Master, before each worker."""
+    if _config.pin_workers:
+        seats.take(worker.age, os.sched_getaffinity(0), server.num_workers)
+
+
+def post_fork(server: Any, worker: Any) -> None:  # noqa: ARG001, gunicorn counts the parameters
+    """Worker, first thing: before it has threads, since those would keep the cores they started with."""
+    core = seats.core_of(worker.age)
+    if core is not None:
+        try:
+            os.sched_setaffinity(0, {core})
+        except OSError as error:
+            _logger.warning("The worker cannot be bound to core %d: %s", core, error)
+    start.use_threads(worker.cfg.threads)
+    # This process's copy of the settings: the time for requests, without that for the end.
+    worker.cfg.set("graceful_timeout", max(1, worker.cfg.graceful_timeout - END_S))
+
+
+def _director_of(worker: Any) -> _Director | None:
+    """The director that the worker serves; `None` for another application, such as one to compare with."""
+    extensions: dict[str, _Director] = getattr(getattr(worker, "wsgi", None), "extensions", {})
+    return extensions.get("director")
+
+
+def post_worker_init(worker: Any) -> None:
+    """Worker, when the application is loaded and before the first request."""
+    # To the master HUP means reload; a worker that gets it as well, from a terminal that closes, must not die of it.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    director = _director_of(worker)
+    if director is not None:
+        director.start()
+    cores = ",".join(map(str, sorted(os.sched_getaffinity(0))))
+    _logger.info("Worker ready: %d threads on core %s", worker.cfg.threads, cores)
+
+
+def worker_exit(server: Any, worker: Any) -> None:  # noqa: ARG001, gunicorn counts the parameters
+    """Worker, last thing: gives back what it holds, within `DRAIN_S`, and ends the process itself.
+
+    The interpreter's own way out waits for every thread of every executor, that is, for the slowest server: it is
+    never reached. gunicorn calls this hook in the master too, for a worker found dead.
+    """
+    if os.getpid() != worker.pid:
+        return
+    status = _exit_status(sys.exc_info()[1])
+    director = _director_of(worker)
+    if director is not None:
+        drain = threading.Thread(target=director.close, name="drain", daemon=True)
+        drain.start()
+        drain.join(DRAIN_S)
+        if drain.is_alive():
+            _logger.warning("The worker ends although not everything was given back within %.0f s", DRAIN_S)
+    logging.shutdown()
+    os._exit(status)
+
+
+def _exit_status(ending: BaseException | None) -> int:
+    """The status that the process was about to end with: the master reads in it whether a new one may do better."""
+    if ending is None:
+        return 0
+    code = ending.code if isinstance(ending, SystemExit) else 1
+    return code & 0xFF if isinstance(code, int) else int(code is not None)
+
+
+def child_exit(server: Any, worker: Any) -> None:  # noqa: ARG001, gunicorn counts the parameters
+    """Master, after each worker."""
+    seats.leave(worker.age)
+
+
+def ssl_context(config: Any, default_ssl_context_factory: Any) -> ssl.SSLContext:
+    """Master at the start, worker at every connection: the context to speak TLS with."""
+    return server_context.get(config, default_ssl_context_factory)

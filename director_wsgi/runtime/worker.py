@@ -1,0 +1,155 @@
+"""The worker: gunicorn's gthread, with the answers it gives by itself in the director's words.
+
+Four things differ from the class below it:
+
+* What gunicorn refuses before the application sees it (400, 414, 431 …) is answered as JSON with the director's
+  `Server`, as every other error; nothing that a client sent is echoed or logged.
+* The polite end of a connection (half-close, then wait for the client to close too) is waited for in the handler
+  thread. gthread waits in the thread that accepts connections, so that one client that never closes holds up all.
+* Reading a body fails with an `OSError` and nothing else, whether the client fell silent, went away or sent nonsense:
+  an application needs to know nothing of gunicorn to tell a bad client from its own defects.
+* The `Server` header, which an application cannot set under gunicorn.
+"""
+
+import contextlib
+import json
+import socket
+import ssl
+from concurrent.futures import Future, ThreadPoolExecutor
+from http import HTTPStatus
+from typing import Any
+
+from gunicorn import util
+from gunicorn.http import errors, wsgi
+from gunicorn.workers.gthread import ThreadWorker
+
+from director_wsgi import __version__
+from director_wsgi.runtime.sockets import InvalidBody
+
+SERVER = f"pelican/{__version__}"
+"""Pelican's clients recognise a director by the part before the slash."""
+
+LINGER_S = 1.0
+"""How long a client may take to close after us; until then what it has not read yet is not lost."""
+
+_REFUSALS: tuple[tuple[type[Exception], int, str], ...] = (
+    # Ordered: what an application did wrong is a subclass of what a client did.
+    (errors.InvalidResponseHeader, 500, "Internal server error"),
+    (errors.InvalidResponseHeaderName, 500, "Internal server error"),
+    (errors.ConfigurationProblem, 500, "Internal server error"),
+    (errors.LimitRequestLine, 414, "The request line is too long"),
+    (errors.LimitRequestHeaders, 431, "The request has too many header fields, or one that is too long"),
+    (errors.UnsupportedTransferCoding, 501, "The transfer coding of the request is not supported"),
+    (errors.ExpectationFailed, 417, "The expectation of the request cannot be met"),
+    (errors.ForbiddenProxyRequest, 403, "This peer may not speak for others"),
+    (errors.InvalidRequestMethod, 400, "The request method is not valid"),
+    (errors.InvalidRequestLine, 400, "The request line is not valid HTTP"),
+    (errors.InvalidHTTPVersion, 400, "The HTTP version of the request is not supported"),
+    (errors.InvalidHeaderName, 400, "The name of a header field is not valid"),
+    (errors.InvalidHeader, 400, "A header field is not valid, or contradicts another"),
+    (errors.ObsoleteFolding, 400, "A header field goes on in a second line"),
+    (errors.InvalidChunkSize, 400, "The chunked body of the request is not valid"),
+    (errors.InvalidChunkExtension, 400, "The chunked body of the request is not valid"),
+    (errors.ChunkMissingTerminator, 400, "The chunked body of the request is not valid"),
+    (errors.ParseException, 400, "The request is not valid HTTP"),
+)
+_DEFECT = (500, "Internal server error")
+
+
+def refusal(error: BaseException) -> tuple[int, str]:
+    """The status and the sentence for what went wrong outside the application's own handling of errors."""
+    return next(((status, words) for kind, status, words in _REFUSALS if isinstance(error, kind)), _DEFECT)
+
+
+def error_answer(status: int, words: str, *, with_body: bool = True) -> bytes:
+    """A whole HTTP/1.1 response that says `words` as JSON and ends the connection.
+
+    Args:
+        status: The status code.
+        words: The sentence for `msg`.
+        with_body: False in answer to a HEAD.
+    """
+    body = json.dumps({"status": "error", "msg": words}).encode()
+    head = (
+        f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n"
+        f"Server: {SERVER}\r\n"
+        f"Date: {util.http_date()}\r\n"
+        "Connection: close\r\n"
+        "Content-Type: application/json; charset=utf-8\r\n"
+        f"Content-Length: {len(body)}\r\n\r\n"
+    )
+    return head.encode("ascii") + (body if with_body else b"")
+
+
+class _BodyReader:
+    """What a request's body is read through. Used by the handler thread of that request."""
+
+    def __init__(self, inner: Any) -> None:
+        self._inner = inner
+
+    def read(self, size: int) -> bytes:
+        """Up to `size` bytes; raises `OSError` only."""
+        try:
+            data: bytes = self._inner.read(size)
+        except errors.ParseException as error:
+            raise InvalidBody(refusal(error)[1]) from None
+        return data
+
+
+class DirectorWorker(ThreadWorker):  # type: ignore[misc]
+    """See the module. One main thread accepts and waits for idle connections; a pool of threads runs requests."""
+
+    def init_process(self) -> None:
+        """Main thread, after the fork."""
+        wsgi.SERVER = SERVER
+        super().init_process()
+
+    def get_thread_pool(self) -> ThreadPoolExecutor:
+        """Main thread. The names tell handler threads from the director's own."""
+        return ThreadPoolExecutor(max_workers=self.cfg.threads, thread_name_prefix="handler")
+
+    def handle(self, conn: Any) -> Any:
+        """Handler thread. Serves one request; true if the connection is kept (or, gthread's marker, put off)."""
+        kept = super().handle(conn)
+        if not kept:
+            # gthread may have closed it already.
+            with contextlib.suppress(OSError):
+                util.close_graceful(conn.sock, timeout=LINGER_S)
+            conn.has_ended = True
+        return kept
+
+    def handle_request(self, req: Any, conn: Any) -> Any:
+        """Handler thread. Calls the application and writes its answer; true if the connection may be kept."""
+        req.body.reader = _BodyReader(req.body.reader)
+        return super().handle_request(req, conn)
+
+    def finish_request(self, conn: Any, fs: Future[Any]) -> None:
+        """Main thread. Takes the connection back from the handler thread."""
+        if getattr(conn, "has_ended", False):
+            self.nr_conns -= 1
+        else:
+            super().finish_request(conn, fs)
+
+    def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:
+        """Handler thread. Answers what neither the parser nor the application could deal with."""
+        peer = addr[0] if addr else "a local socket"
+        if isinstance(exc, ssl.SSLError):
+            self._refuse_plain_http(client, peer, exc)
+            return
+        status, words = refusal(exc)
+        if status == HTTPStatus.INTERNAL_SERVER_ERROR:
+            what = (getattr(req, "method", "a request"), getattr(req, "path", ""))
+            self.log.error("Error handling %s %s", *what, exc_info=exc)
+        else:
+            self.log.info("Answered %d to %s: %s", status, peer, words)
+        answer = error_answer(status, words, with_body=getattr(req, "method", "") != "HEAD")
+        with contextlib.suppress(OSError):
+            util.write_nonblock(client, answer)
+
+    def _refuse_plain_http(self, client: Any, peer: str, error: ssl.SSLError) -> None:
+        """Tell who speaks HTTP where TLS is spoken; any other failure of a handshake ends without a word."""
+        self.log.debug("TLS with %s failed: %s", peer, error.reason)
+        if error.reason == "HTTP_REQUEST":
+            with contextlib.suppress(OSError):
+                # Below TLS, which has not begun.
+                socket.socket.send(client, error_answer(400, "An HTTP request was sent to an HTTPS port"))

@@ -1,0 +1,1 @@
+"""gunicorn as a child process, as an operator would start it."""

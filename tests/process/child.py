@@ -1,0 +1,188 @@
+"""A gunicorn child process that is always ended, and raw HTTP to talk to it."""
+
+import contextlib
+import os
+import re
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+SETTINGS = REPOSITORY / "gunicorn.conf.py"
+STAND_IN = "tests.process.stand_in:application"
+# The program itself: `python -m gunicorn` cannot start itself anew on USR2.
+GUNICORN = Path(sys.executable).with_name("gunicorn")
+START_S = 20.0
+
+# Of this machine's environment only what a program needs to run: nothing configures the director by accident.
+_PASSED_ON = ("PATH", "HOME", "LANG", "TMPDIR", "COVERAGE_PROCESS_START")
+_LISTENING = re.compile(r"Listening at: https?://127\.0\.0\.1:(\d+)")
+
+
+def wait_until(true: Callable[[], bool], what: str, within_s: float = START_S) -> None:
+    """Poll `true`; an AssertionError that names `what` if it does not become so."""
+    end = time.monotonic() + within_s
+    while not true():
+        if time.monotonic() > end:
+            raise AssertionError(f"not within {within_s} s: {what}")
+        time.sleep(0.02)
+
+
+class Answer(NamedTuple):
+    status: int
+    fields: list[tuple[str, str]]
+    body: bytes
+
+    def all(self, name: str) -> list[str]:
+        return [value for field, value in self.fields if field.lower() == name.lower()]
+
+
+def parse(raw: bytes) -> Answer:
+    """The first response in `raw`, whose body reaches to the end."""
+    head, _, body = raw.partition(b"\r\n\r\n")
+    status_line, *lines = head.decode("latin-1").split("\r\n")
+    fields = [(name, value.strip()) for name, _, value in (line.partition(":") for line in lines)]
+    return Answer(int(status_line.split()[1]), fields, body)
+
+
+def exchange(port: int, request: bytes, tls: ssl.SSLContext | None = None, timeout_s: float = 15.0) -> bytes:
+    """Send `request` and return everything until the server closes; a TimeoutError if it is silent for too long."""
+    with contextlib.ExitStack() as stack:
+        connection: socket.socket = stack.enter_context(
+            socket.create_connection(("127.0.0.1", port), timeout=timeout_s)
+        )
+        if tls is not None:
+            connection = stack.enter_context(tls.wrap_socket(connection, server_hostname="localhost"))
+        connection.sendall(request)
+        received = b""
+        with contextlib.suppress(ConnectionResetError):
+            while chunk := connection.recv(65536):
+                received += chunk
+        return received
+
+
+def get(path: str, *fields: str) -> bytes:
+    """A GET that asks for the connection to be closed."""
+    return "\r\n".join([f"GET {path} HTTP/1.1", "Host: localhost", "Connection: close", *fields, "", ""]).encode(
+        "latin-1"
+    )
+
+
+class Child:
+    """One gunicorn and its workers, in a process group of their own; see `run`."""
+
+    def __init__(self, arguments: list[str], environ: Mapping[str, str], directory: Path) -> None:
+        self._output = directory / f"output-{time.monotonic_ns()}"
+        environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+        environment |= {"PYTHONPATH": str(REPOSITORY), "PYTHONWARNINGS": "error", "HOME": str(directory)} | dict(
+            environ
+        )
+        with self._output.open("wb") as output:
+            self._process = subprocess.Popen(
+                [GUNICORN, *arguments],
+                cwd=directory,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    @property
+    def output(self) -> str:
+        return self._output.read_text(errors="replace")
+
+    @property
+    def port(self) -> int:
+        """Where it listens, as it says itself."""
+        found = _LISTENING.search(self.output)
+        assert found, self.output
+        return int(found[1])
+
+    def wait_until_ready(self) -> "Child":
+        """Wait until a worker serves."""
+        wait_until(lambda: "Worker ready" in self.output or self._process.poll() is not None, "a worker")
+        assert self._process.poll() is None, self.output
+        return self
+
+    def wait_for_output(self, text: str, times: int = 1) -> None:
+        try:
+            wait_until(lambda: self.output.count(text) >= times, f"{times} x {text!r}")
+        except AssertionError as error:
+            raise AssertionError(f"{error} in\n{self.output}") from None
+
+    def wait_for_end(self, within_s: float = START_S) -> int:
+        """The exit status."""
+        try:
+            return self._process.wait(within_s)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"still runs after {within_s} s:\n{self.output}") from None
+
+    def signal(self, number: signal.Signals) -> None:
+        self._process.send_signal(number)
+
+    def workers(self) -> list[int]:
+        children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text()
+        return [int(pid) for pid in children.split()]
+
+    def members(self) -> list[int]:
+        """Every process of the group that still lives."""
+        alive = []
+        for entry in Path("/proc").iterdir():
+            with contextlib.suppress(OSError, ValueError, IndexError):
+                state, _, group = (entry / "stat").read_text().rpartition(")")[2].split()[:3]
+                if int(group) == self._process.pid and state != "Z":
+                    alive.append(int(entry.name))
+        return alive
+
+    def ask(self, request: bytes, tls: ssl.SSLContext | None = None) -> Answer:
+        return parse(exchange(self.port, request, tls))
+
+    def kill(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait(10)
+
+
+@contextlib.contextmanager
+def run(directory: Path, *arguments: str, environ: Mapping[str, str]) -> Iterator[Child]:
+    """Start gunicorn in `directory` and kill its whole group at the end, whatever happened."""
+    child = Child(list(arguments), environ, directory)
+    try:
+        yield child
+    finally:
+        child.kill()
+
+
+def free_port() -> int:
+    """A port nobody listens at now."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def hup(child: Child) -> None:
+    """Send HUP and wait until the new worker serves and the old one has gone."""
+    served_before = child.output.count("Worker ready")
+    old = child.workers()
+    child.signal(signal.SIGHUP)
+    child.wait_for_output("Worker ready", served_before + 1)
+    wait_for_others(child, old)
+
+
+def kill_worker(child: Child, pid: int) -> None:
+    """Kill a worker and wait until another serves."""
+    served_before = child.output.count("Worker ready")
+    os.kill(pid, signal.SIGKILL)
+    child.wait_for_output("Worker ready", served_before + 1)
+    wait_for_others(child, [pid])
+
+
+def wait_for_others(child: Child, old: list[int]) -> None:
+    wait_until(lambda: not set(old) & set(child.workers()), "the end of the old worker")

@@ -1,0 +1,115 @@
+"""How the process ends."""
+
+import concurrent.futures
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.process.child import SETTINGS, STAND_IN, Child, exchange, get, parse, run, wait_until
+from tests.process.conftest import ENVIRON
+
+pytestmark = pytest.mark.process
+
+ARGUMENTS = ("-c", str(SETTINGS), "-b", "127.0.0.1:0", STAND_IN)
+
+
+def assert_nothing_is_left(child: Child) -> None:
+    wait_until(lambda: child.members() == [], "the end of every process of the group")
+
+
+def test_term_closes_the_director_and_leaves_no_process(tmp_path: Path) -> None:
+    with run(tmp_path, *ARGUMENTS, environ=ENVIRON) as child:
+        child.wait_until_ready().signal(signal.SIGTERM)
+
+        assert child.wait_for_end() == 0
+        assert "director closed" in child.output
+        assert "Traceback" not in child.output
+        assert_nothing_is_left(child)
+
+
+def test_term_lets_a_request_finish(tmp_path: Path) -> None:
+    with (
+        run(tmp_path, *ARGUMENTS, environ=ENVIRON) as child,
+        concurrent.futures.ThreadPoolExecutor(1) as pool,
+    ):
+        child.wait_until_ready()
+        answer = pool.submit(exchange, child.port, get("/wait?s=1"))
+        child.wait_for_output("request waits")
+        child.signal(signal.SIGTERM)
+
+        assert parse(answer.result(15)).body == b"waited"
+        assert child.wait_for_end() == 0
+        assert child.output.index("Handling signal: term") < child.output.index("director closed")
+
+
+@pytest.mark.parametrize("hung", ["request", "director", "request and director"])
+def test_what_hangs_is_left_behind_before_the_master_has_to_kill(tmp_path: Path, hung: str) -> None:
+    environ = ENVIRON | {"PELICAN_DIRECTOR_GRACEFULTIMEOUT": "1s"}
+    with (
+        run(tmp_path, *ARGUMENTS, environ=environ) as child,
+        concurrent.futures.ThreadPoolExecutor(1) as pool,
+    ):
+        hang(child, pool, hung)
+        child.signal(signal.SIGTERM)
+        status = child.wait_for_end()
+        child.kill()
+
+        assert status == 0
+        assert "director closing" in child.output
+        assert "SIGKILL" not in child.output
+        assert ("not everything was given back" in child.output) is ("director" in hung)
+        assert_nothing_is_left(child)
+
+
+@pytest.mark.parametrize("hung", ["request", "director"])
+def test_after_hup_what_hangs_keeps_no_old_worker(tmp_path: Path, hung: str) -> None:
+    environ = ENVIRON | {"PELICAN_DIRECTOR_GRACEFULTIMEOUT": "1s"}
+    with (
+        run(tmp_path, *ARGUMENTS, environ=environ) as child,
+        concurrent.futures.ThreadPoolExecutor(1) as pool,
+    ):
+        hang(child, pool, hung)
+        old = child.workers()
+        child.signal(signal.SIGHUP)
+        child.wait_for_output("Worker ready", 2)
+        # The interpreter's own way out would wait for the thread, until the heartbeat ends it after 30 s.
+        wait_until(lambda: not set(old) & set(child.workers()), "the end of the old worker", within_s=15)
+
+        assert child.ask(get("/")).status == 200
+        child.kill()
+
+
+def hang(child: Child, pool: concurrent.futures.Executor, what: str) -> None:
+    child.wait_until_ready()
+    if "request" in what:
+        pool.submit(exchange, child.port, get("/wait?s=60"), timeout_s=70)
+        child.wait_for_output("request waits")
+    if "director" in what:
+        child.ask(get("/stuck"))
+
+
+def test_interrupt_ends_at_once(tmp_path: Path) -> None:
+    with (
+        run(tmp_path, *ARGUMENTS, environ=ENVIRON | {"PELICAN_DIRECTOR_GRACEFULTIMEOUT": "60s"}) as child,
+        concurrent.futures.ThreadPoolExecutor(1) as pool,
+    ):
+        child.wait_until_ready()
+        pool.submit(exchange, child.port, get("/wait?s=60"))
+        child.wait_for_output("request waits")
+        child.signal(signal.SIGINT)
+        child.wait_for_end()
+        child.kill()
+
+        assert "director closed" in child.output
+        assert_nothing_is_left(child)
+
+
+def test_a_worker_that_dies_is_replaced(tmp_path: Path) -> None:
+    with run(tmp_path, *ARGUMENTS, environ=ENVIRON) as child:
+        (worker,) = child.wait_until_ready().workers()
+        os.kill(worker, signal.SIGKILL)
+        child.wait_for_output("Worker ready", 2)
+
+        assert child.ask(get("/")).status == 200
