@@ -1,0 +1,15 @@
+"""A small federation on loopback, with real bytes behind it, all of it speaking TLS under a throw-away authority.
+
+`director-wsgi demo` shows the director at work in it; tests build on the same parts. From the ground up:
+
+* `certificates`, `tokens`: the authority, and who signs what.
+* `exchange`: one request and one response, as values; `bodies`, `wire`: put a service on an HTTPS port.
+* `registry`; `origin` over `storage`, `ranges` and `multistatus`; `cache` over `copies` and `upstream`: the services.
+  They know no port.
+* `ads`, `advertiser`: tell the director of one server, again and again.
+* `samples`, `federation`: what is in it, and how it is brought up.
+* `director`: the director as a process of its own; `command`: all of it together, until
+  Ctrl-C, with `suggestions` of what to try.
+
+Nothing here is used in production, and nothing but loopback is ever listened at.
+"""
