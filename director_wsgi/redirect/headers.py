@@ -9,7 +9,6 @@ from collections.abc import Sequence
 
 from director_wsgi.federation.directory import Source
 from director_wsgi.federation.models import NamespaceAd, ServerAd
-from director_wsgi.federation.urls import quote_path
 from director_wsgi.redirect.paths import depth_below, encode_query
 from director_wsgi.redirect.request import ObjectRequest
 
@@ -116,17 +115,18 @@ def _token_generation(namespace: NamespaceAd) -> str:
 
 
 def redirect_headers(
-    servers: Sequence[ServerAd], request: ObjectRequest, *, prefix: str, namespace_headers: Headers
+    servers: Sequence[ServerAd], request: ObjectRequest, quoted_path: str, *, prefix: str, namespace_headers: Headers
 ) -> Headers:
     """Every header of a redirection but Location.
 
     Args:
         servers: Best first, at least one.
         request: What was asked.
+        quoted_path: Its path, encoded.
         prefix: The namespace's path.
         namespace_headers: What `describe` made.
     """
-    headers = [("Link", link(servers, quote_path(request.path), depth_below(request.path, prefix))), *namespace_headers]
+    headers = [("Link", link(servers, quoted_path, depth_below(request.path, prefix))), *namespace_headers]
     broker_url = next((server.broker_url for server in servers[:MAX_SERVERS] if server.broker_url), "")
     if broker_url:
         headers.append(("X-Pelican-Broker", _CONTROL.sub("", broker_url)))

@@ -202,10 +202,11 @@ class Resolver:
         namespace_headers = found.origins.derive(
             ("headers", origins), lambda _members: headers.describe(origins, prefix=found.prefix)
         )
+        quoted_path = quote_path(request.path)
         return Redirection(
-            location=headers.location(servers[0], quote_path(request.path), request),
+            location=headers.location(servers[0], quoted_path, request),
             headers=headers.redirect_headers(
-                servers, request, prefix=found.prefix, namespace_headers=namespace_headers
+                servers, request, quoted_path, prefix=found.prefix, namespace_headers=namespace_headers
             ),
             debug=debug_body(servers, client, self._policy.cache_sort_method, request.address)
             if request.debug
@@ -221,9 +222,10 @@ class Resolver:
             base_url=f"{self._policy.web_url}/api/v1.0/director/healthTest",
         )
         told = ((("X-Pelican-Namespace", f"namespace={MONITORING}, require-token=false")),)
+        quoted_path = quote_path(request.path)
         return Redirection(
-            location=headers.location(own, quote_path(request.path), request),
-            headers=headers.redirect_headers((own,), request, prefix=MONITORING, namespace_headers=told),
+            location=headers.location(own, quoted_path, request),
+            headers=headers.redirect_headers((own,), request, quoted_path, prefix=MONITORING, namespace_headers=told),
         )
 
 

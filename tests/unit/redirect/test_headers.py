@@ -160,6 +160,6 @@ def test_what_an_origin_advertises_cannot_break_a_header() -> None:
     evil = "https://i.example.org\r\nSet-Cookie: x"
     headers = told(origin("A", namespace("/x", token_issuers=(TokenIssuer(issuer=evil),)), data_url=evil))
     broker = redirect_headers(
-        (origin("A", broker_url=evil),), asks("/x/f"), prefix="/x", namespace_headers=tuple(headers)
+        (origin("A", broker_url=evil),), asks("/x/f"), "/x/f", prefix="/x", namespace_headers=tuple(headers)
     )
     assert not any(set(value) & {"\r", "\n"} for _name, value in broker)

@@ -1,0 +1,141 @@
+"""gunicorn in a child process, with the settings that production has, and one worker."""
+
+import contextlib
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+START_TIMEOUT_S = 120.0
+STOP_TIMEOUT_S = 15.0
+
+_ARGUMENTS = [
+    *("-m", "gunicorn", "--config", str(ROOT / "gunicorn.conf.py"), "--pythonpath", str(ROOT)),
+    *("--bind", "127.0.0.1:0", "--workers", "1", "--log-level", "info"),
+]
+
+
+class ServerFailedError(Exception):
+    """The server did not start; the message has the end of its log."""
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A server that answers.
+
+    Attributes:
+        port: On 127.0.0.1.
+        pid: Of its one worker.
+    """
+
+    port: int
+    pid: int
+
+    def rss_mib(self) -> float:
+        """Memory of the worker that is resident, MiB."""
+        for line in Path(f"/proc/{self.pid}/status").read_text().splitlines():
+            if line.startswith("VmRSS:"):
+                return int(line.split()[1]) / 1024
+        raise ServerFailedError(f"process {self.pid} has ended")
+
+
+def cores() -> tuple[set[int], set[int]]:
+    """The one processor that servers run on, and those left for everything else; the same if there is only one.
+
+    A worker is pinned in production as well, to a processor drawn by lot. Here all have the same one, since they are
+    compared with each other, and never that of the load generator.
+    """
+    allowed = sorted(os.sched_getaffinity(0))
+    return {allowed[0]}, set(allowed[1:] or allowed)
+
+
+@contextmanager
+def _confined(processors: set[int]) -> Iterator[None]:
+    """Processes started within the block keep to these processors."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, processors)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+@contextmanager
+def serving(application: str, folder: Path, extra: dict[str, str] | None = None) -> Iterator[Server]:
+    """Serve `module:variable` until the block ends.
+
+    Args:
+        application: What gunicorn is to import.
+        folder: An existing folder of this server's own: it runs there and leaves its log there.
+        extra: More of the environment.
+
+    Raises:
+        ServerFailedError: It ended, or does not answer in time.
+    """
+    log = folder / "log"
+    with log.open("wb") as output, _confined(cores()[0]):
+        master = subprocess.Popen(
+            [sys.executable, *_ARGUMENTS, application],
+            cwd=folder,
+            env=_environment(folder) | (extra or {}),
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        yield _wait(master, log)
+    finally:
+        master.terminate()
+        try:
+            master.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(master.pid, signal.SIGKILL)
+            master.wait()
+
+
+def _environment(folder: Path) -> dict[str, str]:
+    """This process's environment without what would steer the director or gunicorn."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("PELICAN_", "DIRECTOR_WSGI_", "GUNICORN_", "WEB_CONCURRENCY"))
+    }
+    return kept | {
+        "HOME": str(folder),
+        "PELICAN_SERVER_EXTERNALWEBURL": "https://director.example.org",
+        "PELICAN_FEDERATION_REGISTRYURL": "http://127.0.0.1:9",  # nobody listens there
+    }
+
+
+_LISTENING = re.compile(r"Listening at: http://127\.0\.0\.1:(\d+)")
+
+
+def _wait(master: "subprocess.Popen[bytes]", log: Path) -> Server:
+    """The server, as soon as it answers."""
+    give_up_at = time.monotonic() + START_TIMEOUT_S
+    while time.monotonic() < give_up_at and master.poll() is None:
+        port = _LISTENING.search(log.read_text(errors="replace"))
+        if port is not None and _answers(int(port[1])):
+            children = Path(f"/proc/{master.pid}/task/{master.pid}/children").read_text().split()
+            if len(children) == 1:
+                return Server(int(port[1]), int(children[0]))
+        time.sleep(0.05)
+    raise ServerFailedError(f"gunicorn did not come up; its log ends with\n{log.read_text(errors='replace')[-3000:]}")
+
+
+def _answers(port: int) -> bool:
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+            connection.sendall(b"GET /up HTTP/1.1\r\nHost: director.example.org\r\nConnection: close\r\n\r\n")
+            return connection.recv(16).startswith(b"HTTP/1.1 ")
+    except OSError:
+        return False

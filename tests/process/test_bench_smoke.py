@@ -1,0 +1,119 @@
+"""The benchmarks run, and refuse to measure a server that answers wrongly."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from benchmarks import federations
+from benchmarks.figures import figure
+from benchmarks.load import Order, WrongAnswerError, run
+
+pytestmark = pytest.mark.process
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+@contextmanager
+def redirecting(status: int, host: str) -> Iterator[int]:
+    """A server that sends every path to this host; its port."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True
+
+        def do_GET(self) -> None:
+            self.send_response(status)
+            self.send_header("Location", f"https://{host}.example.org:8443{self.path}")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, name="test-redirecting")
+    thread.start()
+    try:
+        yield server.server_port
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def order(port: int) -> Order:
+    return Order(
+        port=port,
+        server_pid=os.getpid(),
+        federation="medium",
+        declared=True,
+        connections=2,
+        warm_up_s=0,
+        seconds=0.1,
+    )
+
+
+def requests(*, declared: bool = True) -> list[federations.Exchange]:
+    return federations.exchanges(federations.MEDIUM, count=200, declared=declared)
+
+
+def test_a_round_counts_the_answers_it_got() -> None:
+    with redirecting(307, "any") as port:
+        made = run(order(port), requests(declared=False))
+    assert made.per_s > 0
+    assert made.p50_ms <= made.p99_ms
+    assert made.reconnects == 0
+
+
+def test_a_redirect_to_another_than_the_nearest_cache_is_no_figure() -> None:
+    with redirecting(307, "any") as port, pytest.raises(WrongAnswerError, match="expecting"):
+        run(order(port), requests())
+
+
+def test_another_status_is_no_figure() -> None:
+    with redirecting(404, "any") as port, pytest.raises(WrongAnswerError, match="404"):
+        run(order(port), requests(declared=False))
+
+
+def test_an_aim_is_judged_by_the_median_ratio_and_never_assumed() -> None:
+    assert figure("x", "1/s", [1, 2, 9], ratios=[0.5, 0.6, 0.7], beside="y", at_least=0.6).met is True
+    assert figure("x", "1/s", [1, 2, 9], ratios=[0.5, 0.59, 0.7], beside="y", at_least=0.6).met is False
+    assert figure("x", "us", [1, 2, 9], at_most=1.9).met is False
+    assert figure("x", "us", [1, 2, 9]).met is None
+
+
+def test_every_namespace_has_one_origin_and_every_cache_carries_them_all() -> None:
+    size = federations.MEDIUM
+    served = [ns["path"] for ad in federations.origin_ads(size) for ns in ad["namespaces"]]
+    assert sorted(served) == sorted(federations.prefix_of(n) for n in range(size.namespaces))
+    assert all(a != b for a, b in pairwise(sorted(served)))
+    assert {ns["path"] for ns in federations.cache_ad(size, 7)["namespaces"]} == set(served)
+
+
+def test_the_command_measures_redirects_and_writes_its_figures(tmp_path: Path) -> None:
+    written = tmp_path / "figures.json"
+    command = [sys.executable, "-m", "benchmarks", "--quick", "--only", "redirects", "--size", "small"]
+    done = subprocess.run(
+        [*command, "--seconds", "0.2", "--json", str(written)],
+        cwd=ROOT,
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=90,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    document = json.loads(written.read_text())
+    figures = {figure["name"]: figure for figure in document["figures"]}
+    assert figures["redirects, bare route"]["median"] > 0
+    assert figures["redirects, small (2 + 2, 4), declared place"]["ratio"] > 0
+    assert document["machine"]["gunicorn"]
+    assert "redirects, small (2 + 2, 4), no place" in done.stdout
