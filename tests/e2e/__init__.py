@@ -1,0 +1,1 @@
+"""Programs that others wrote, run against the director as their users run them."""

@@ -1,0 +1,90 @@
+"""The director as it is deployed: gunicorn as a process of its own, configured by the environment alone."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.error import URLError
+from urllib.request import urlopen
+
+from director_wsgi.demo.certificates import TlsFiles, trusting
+from tests.e2e.programs import REPOSITORY
+
+LOG = "director.log"
+"""What the log is called in the director's directory."""
+
+START_LIMIT_S = 30.0
+STOP_LIMIT_S = 15.0
+
+
+@contextmanager
+def director(tls: TlsFiles, directory: Path, *, registry_url: str) -> Iterator[str]:
+    """Run a director until the block is left; gives its URL.
+
+    Everything is as an operator gets it but for three things: no start-up window, so that what nobody advertises is
+    404 at once; a longer deadline, so that a machine which is busy with something else does not change an answer; and
+    what is in `directory` instead of `/etc/pelican`.
+
+    Args:
+        tls: Its certificate, and the authority of everybody else's.
+        directory: For its keys and its log.
+        registry_url: The federation's registry.
+    """
+    # The socket is made here and handed down: nobody can take the port in between.
+    with socket.create_server(("127.0.0.1", 0)) as listener, (directory / LOG).open("wb") as log:
+        url = f"https://localhost:{listener.getsockname()[1]}"
+        process = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "gunicorn", "--config", "gunicorn.conf.py"),
+                *("--bind", f"fd://{listener.fileno()}", "director_wsgi.wsgi:application"),
+            ],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            cwd=REPOSITORY,
+            env={
+                "PATH": os.environ["PATH"],
+                "HOME": str(directory),
+                "PELICAN_CONFIGBASE": str(directory),
+                "PELICAN_FEDERATION_REGISTRYURL": registry_url,
+                "PELICAN_SERVER_EXTERNALWEBURL": url,
+                "PELICAN_SERVER_TLSCERTIFICATECHAIN": str(tls.certificate),
+                "PELICAN_SERVER_TLSKEY": str(tls.key),
+                "PELICAN_SERVER_TLSCACERTIFICATEFILE": str(tls.ca),
+                "PELICAN_DIRECTOR_STARTUPWINDOW": "0s",
+                "PELICAN_DIRECTOR_STATTIMEOUT": "10s",
+                "PELICAN_DIRECTOR_REDIRECTDEADLINE": "10s",
+            },
+            pass_fds=[listener.fileno()],
+            start_new_session=True,
+        )
+        try:
+            _wait_until_ready(url, process, tls, Path(log.name))
+            yield url
+        finally:
+            _stop(process)
+
+
+def _wait_until_ready(url: str, process: subprocess.Popen[bytes], tls: TlsFiles, log: Path) -> None:
+    end = time.monotonic() + START_LIMIT_S
+    while time.monotonic() < end and process.poll() is None:
+        try:
+            with urlopen(f"{url}/.well-known/pelican-configuration", timeout=1.0, context=trusting(tls.ca)):
+                return
+        except (URLError, TimeoutError):
+            time.sleep(0.05)
+    raise RuntimeError(f"the director did not start:\n{log.read_text(errors='replace')}")
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(STOP_LIMIT_S)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait(STOP_LIMIT_S)
