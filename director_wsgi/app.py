@@ -9,10 +9,11 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from flask import Flask, Response
+from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
 
 from director_wsgi import __version__
+from director_wsgi.errors import DirectorError
 from director_wsgi.federation.directors import Directors
 from director_wsgi.federation.directory import Directory
 from director_wsgi.limits.deadline import Clock, Deadline, WallClock, monotonic
@@ -35,9 +36,9 @@ from director_wsgi.trust.prefixes import AllowedPrefixes
 from director_wsgi.trust.registry import Registry
 from director_wsgi.web import advertisements, discovery, health_test, listings, redirects
 from director_wsgi.web.addresses import TrustedProxies
-from director_wsgi.web.entrance import Entrance
+from director_wsgi.web.entrance import JOB_ID, AnythingConverter, Entrance
 from director_wsgi.web.requests import RequestReader, Steering
-from director_wsgi.web.responses import simple
+from director_wsgi.web.responses import CORS, error_response, simple
 
 log = logging.getLogger(__name__)
 
@@ -168,7 +169,9 @@ def create_app(
     )
     app = Flask("director_wsgi", static_folder=None)
     app.extensions["director"] = director
+    app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False  # the last route answers OPTIONS for every path
     app.url_map.merge_slashes = False
+    app.url_map.converters["anything"] = AnythingConverter
     _register_errors(app)
     app.register_blueprint(
         advertisements.blueprint(
@@ -254,10 +257,15 @@ def _discovery(config: Config) -> discovery.Discovery:
 def _register_errors(app: Flask) -> None:
     @app.errorhandler(HTTPException)
     def refuse(error: HTTPException) -> Response:
-        return simple(error.code or 500, error.description or error.name)
+        return simple(error.code or 500, error.description or error.name, CORS)
+
+    @app.errorhandler(DirectorError)
+    def tell(error: DirectorError) -> Response:
+        return error_response(error)
 
     @app.errorhandler(Exception)
     def fail(error: Exception) -> Response:
         # Whatever it is, the client gets JSON, and the log the traceback.
         log.error("a request failed", exc_info=error)
-        return simple(500, "The director failed to answer this request; its log says why")
+        told = (("X-Pelican-JobId", request.environ[JOB_ID]), *CORS)
+        return simple(500, "The director failed to answer this request; its log says why", told)

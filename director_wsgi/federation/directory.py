@@ -243,7 +243,10 @@ class Directory:
 
 def _index(prefixes: dict[str, PrefixEntry], server: ServerAd, *, add: bool) -> None:
     """Put a server into the index, or take it out."""
+    # A cache lists thousands of namespaces that share a handful of groups: each is made anew once, and groups that have
+    # become equal become one.
     changed: dict[Group[ServerAd], Group[ServerAd]] = {}
+    equal: dict[tuple[str, ...], Group[ServerAd]] = {}
     for namespace in server.namespaces:
         entry = prefixes.get(namespace.path) or PrefixEntry(namespace.path)
         origins, caches = entry.origins, entry.caches
@@ -252,10 +255,10 @@ def _index(prefixes: dict[str, PrefixEntry], server: ServerAd, *, add: bool) -> 
             more = (Source(server, namespace),) if add else ()
             origins = Group(tuple(sorted(kept + more, key=lambda s: _order(s.server))))
         else:
-            # A cache lists thousands of namespaces that share a handful of groups.
             if caches not in changed:
                 others = tuple(s for s in caches if s.data_url != server.data_url)
-                changed[caches] = Group(tuple(sorted((*others, *((server,) if add else ())), key=_order)))
+                members = tuple(sorted((*others, *((server,) if add else ())), key=_order))
+                changed[caches] = equal.setdefault(tuple(s.data_url for s in members), Group(members))
             caches = changed[caches]
         if origins.members or caches.members:
             prefixes[namespace.path] = PrefixEntry(namespace.path, origins, caches)

@@ -17,6 +17,8 @@ MAX_SERVERS = 6
 
 Headers = tuple[tuple[str, str], ...]
 
+_STRATEGIES = frozenset({"OAuth2", "Vault"})
+
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
@@ -57,11 +59,14 @@ def link(servers: Sequence[ServerAd], quoted_path: str, depth: int) -> str:
         depth: Components below the namespace. XRootD caches cut that many from the URL to learn where the namespace
             lives, and ask nobody for a minute: a wrong number sends them astray.
     """
-    path = quoted_path.replace(",", "%2C").replace(";", "%3B")
+    urls = [server.base_url + quoted_path for server in servers[:MAX_SERVERS]]
     return ", ".join(
-        f'<{server.base_url}{path}>; rel="duplicate"; pri={priority}; depth={depth}'
-        for priority, server in enumerate(servers[:MAX_SERVERS], start=1)
+        f'<{_whole(url)}>; rel="duplicate"; pri={priority}; depth={depth}' for priority, url in enumerate(urls, start=1)
     )
+
+
+def _whole(url: str) -> str:
+    return url.replace(",", "%2C").replace(";", "%3B")
 
 
 def describe(sources: Sequence[Source], *, prefix: str) -> Headers:
@@ -97,7 +102,7 @@ def _collections_url(sources: Sequence[Source], namespace: NamespaceAd) -> str:
 def _token_generation(namespace: NamespaceAd) -> str:
     """How to get a token; empty if it is not fully known, since Go clients refuse an answer with half of it."""
     generation = next(iter(namespace.token_generations), None)
-    if generation is None or not generation.strategy or not generation.max_scope_depth:
+    if generation is None or generation.strategy not in _STRATEGIES or generation.max_scope_depth <= 0:
         return ""
     told = [f"issuer={generation.issuer}"] if generation.issuer else []
     told += [f"max-scope-depth={generation.max_scope_depth}", f"strategy={generation.strategy}"]

@@ -45,8 +45,6 @@ def distance_weights(places: Sequence[Coordinate | None], client: Coordinate | N
 
 def by_distance(members: tuple[T, ...], place_of: Place[T], client: Coordinate | None) -> tuple[T, ...]:
     """Nearest first; equals keep their order."""
-    if len(members) < 2:
-        return members
     weights = distance_weights([place_of(member) for member in members], client)
     order = sorted(range(len(members)), key=lambda index: -weights[index])
     return tuple(members[index] for index in order)
@@ -64,6 +62,8 @@ def rank(
         client: Where the client is; None if nobody knows.
         generator: Randomness, for `random`.
     """
+    if len(group) < 2:
+        return group.members  # and nothing to remember
     if method == "random":
         shuffled = list(group.members)
         generator.shuffle(shuffled)

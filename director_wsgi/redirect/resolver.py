@@ -221,7 +221,7 @@ class Resolver:
             data_url=self._policy.web_url,
             base_url=f"{self._policy.web_url}/api/v1.0/director/healthTest",
         )
-        told = ((("X-Pelican-Namespace", f"namespace={MONITORING}, require-token=false")),)
+        told = (("X-Pelican-Namespace", f"namespace={MONITORING}, require-token=false"),)
         quoted_path = quote_path(request.path)
         return Redirection(
             location=headers.location(own, quoted_path, request),

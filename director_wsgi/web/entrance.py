@@ -1,17 +1,22 @@
-"""In front of every route: what the client asked for is decoded and cleaned once, here.
+"""In front of every route: what the client asked for is decoded and cleaned once, here, and its job gets an id.
 
 A WSGI server offers a path that is decoded already, and werkzeug merges slashes by a redirect of its own. Both lose
 names. So the target is read as it was sent, and what routes see (`PATH_INFO`) is made from the same clean path as what
 redirects are made from.
 """
 
+import contextlib
+import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from werkzeug.routing import BaseConverter
+
 from director_wsgi.errors import BadRequest
 from director_wsgi.redirect.paths import clean, split_target
+from director_wsgi.runtime import log
 from director_wsgi.web.responses import error_response
 
 if TYPE_CHECKING:
@@ -19,6 +24,19 @@ if TYPE_CHECKING:
 
 TARGET = "director_wsgi.target"
 """Where the `Target` of a request is kept in its environment."""
+
+
+JOB_ID = "director_wsgi.job_id"
+"""Where the id that ties the logs of client, director and server together is kept."""
+
+
+def job_id_of(environ: "WSGIEnvironment") -> str:
+    """The client's `X-Pelican-JobId` if it is a UUID, in canonical form; a random one else."""
+    told = environ.get("HTTP_X_PELICAN_JOBID")
+    if told:
+        with contextlib.suppress(ValueError):
+            return str(uuid.UUID(told))
+    return str(uuid.uuid4())
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +52,14 @@ class Target:
     query: str
 
 
+class AnythingConverter(BaseConverter):
+    """The rest of a path, newlines included, which werkzeug's own `path` stops at."""
+
+    regex = r"[^/](?s:.*)"
+    weight = 300
+    part_isolating = False
+
+
 class Entrance:
     """WSGI middleware; runs on a handler thread."""
 
@@ -42,10 +68,18 @@ class Entrance:
 
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         """Answer a request, or hand it on."""
+        job_id = environ[JOB_ID] = job_id_of(environ)
+        token = log.job_id.set(job_id)
+        try:
+            return self._answer(environ, start_response, job_id)
+        finally:
+            log.job_id.reset(token)
+
+    def _answer(self, environ: "WSGIEnvironment", start_response: "StartResponse", job_id: str) -> Iterable[bytes]:
         try:
             path, query = split_target(_raw_target(environ))
         except BadRequest as error:
-            return error_response(error)(environ, start_response)
+            return error_response(error, job_id=job_id, cors=True)(environ, start_response)
         path = clean(path)
         environ[TARGET] = Target(path, query)
         environ["PATH_INFO"] = path if path.isascii() else path.encode("utf-8").decode("latin-1")

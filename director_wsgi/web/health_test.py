@@ -31,7 +31,7 @@ def blueprint() -> Blueprint:
     """The route of this module."""
     routes = Blueprint("health_test", __name__)
 
-    @routes.route(f"{ROUTE}/<path:path>", methods=["GET", "HEAD", "PROPFIND"], provide_automatic_options=False)
+    @routes.route(f"{ROUTE}/<anything:path>", methods=["GET", "HEAD", "PROPFIND"], provide_automatic_options=False)
     def health_test(path: str) -> Response:  # noqa: ARG001, the clean path is in the target
         asked: str = request.environ[TARGET].path.removeprefix(ROUTE)
         try:

@@ -5,6 +5,7 @@ Source: Pelican `director/director_advertise.go:listDirectors`, `director/direct
 """
 
 import datetime as dt
+import threading
 from collections.abc import Callable
 from typing import Final
 
@@ -39,8 +40,7 @@ def blueprint(*, snapshot: Callable[[], Snapshot], directors: Directors, wall: W
         wall: For the time shown by `health`.
     """
     routes = Blueprint("listings", __name__)
-    # The namespaces of a large federation are megabytes; every cache asks for them every minute. One entry, replaced.
-    rendered: dict[int, tuple[Snapshot, bytes]] = {}
+    namespaces = _Namespaces()
 
     @routes.get("/api/v1.0/director/directors")
     def list_directors() -> Response:
@@ -48,21 +48,15 @@ def blueprint(*, snapshot: Callable[[], Snapshot], directors: Directors, wall: W
 
     @routes.get("/api/v2.0/director/listNamespaces")
     def list_namespaces() -> Response:
-        now = snapshot()
-        known = rendered.get(0)
-        if known is None or known[0] is not now:
-            known = rendered[0] = (now, _namespaces(now))
-        return Response(known[1], headers=[("Content-Type", JSON)])
+        return Response(namespaces.of(snapshot()), headers=[("Content-Type", JSON)])
 
     @routes.get("/api/v1.0/director/listNamespaces")
     def list_namespaces_v1() -> Response:
         warning = '299 - "Deprecated API: use GET /api/v2.0/director/listNamespaces"'
-        response = simple(299, _DEPRECATED, (("Warning", warning),))
-        response.set_data(response.get_data().replace(b'"success"', b'"error"'))
-        return response
+        return json_response({"status": "error", "msg": _DEPRECATED}, 299, (("Warning", warning),))
 
     @routes.get(_PREFIX_ROUTE, strict_slashes=False)
-    @routes.get(f"{_PREFIX_ROUTE}/<path:path>")
+    @routes.get(f"{_PREFIX_ROUTE}/<anything:path>")
     def prefix_of(path: str = "") -> Response:  # noqa: ARG001, the clean path is in the target
         asked = request.environ[TARGET].path.removeprefix(_PREFIX_ROUTE)
         if asked in {"", "/"}:
@@ -90,6 +84,21 @@ def blueprint(*, snapshot: Callable[[], Snapshot], directors: Directors, wall: W
     return routes
 
 
-def _namespaces(now: Snapshot) -> bytes:
-    wires = [namespace.wire for server in now.origins() for namespace in server.namespaces]
-    return f"[{','.join([*wires, MONITORING_ENTRY])}]".encode("utf-8", "replace")
+class _Namespaces:
+    """The list of namespaces, written once for each snapshot.
+
+    It is megabytes in a large federation, and every cache asks for it every minute. Safe between threads; one of them
+    writes while the others wait for it.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._written: tuple[Snapshot | None, bytes] = (None, b"")
+
+    def of(self, snapshot: Snapshot) -> bytes:
+        with self._lock:  # held for milliseconds: no I/O, only text put together
+            if self._written[0] is not snapshot:
+                wires = [namespace.wire for server in snapshot.origins() for namespace in server.namespaces]
+                text = f"[{','.join([*wires, MONITORING_ENTRY])}]"
+                self._written = (snapshot, text.encode("utf-8", "replace"))
+            return self._written[1]

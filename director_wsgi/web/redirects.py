@@ -24,8 +24,8 @@ from director_wsgi.redirect.paths import parse_query
 from director_wsgi.redirect.request import Endpoint
 from director_wsgi.redirect.resolver import Resolver
 from director_wsgi.stat.engine import StatEngine
-from director_wsgi.web.entrance import TARGET, Target
-from director_wsgi.web.requests import Environ, RequestReader, Steering, job_id_of
+from director_wsgi.web.entrance import JOB_ID, TARGET, Target
+from director_wsgi.web.requests import Environ, Query, RequestReader, Steering
 from director_wsgi.web.responses import CORS, bare_response, error_response, redirection_response, simple
 
 METHODS: Final = ("GET", "HEAD", "PUT", "DELETE", "COPY", "PROPFIND", "OPTIONS", "POST", "PATCH", "MKCOL", "MOVE")
@@ -57,29 +57,33 @@ class Redirects:
         path = target.path
         if method == "OPTIONS":
             return _options(path)
+        try:
+            query = parse_query(target.query)
+        except DirectorError as error:
+            return error_response(error, job_id=environ[JOB_ID], cors=True)
         if path.startswith(API + "/"):
-            return self._answer_api(environ, target, method)
+            return self._answer_api(environ, path, method, query)
         if path.startswith(_RESERVED):
-            return simple(404, f"There is no {path} here")
-        endpoint = self._endpoint(environ, method, target)
+            return simple(404, f"There is no {method} {path} here")
+        endpoint = self._endpoint(environ, method, query)
         if endpoint is None:
             return simple(404, f"There is nothing to be had with {method} {path} here", CORS)
-        return self._redirect(environ, endpoint, path, target.query)
+        return self._redirect(environ, endpoint, path, query)
 
-    def _answer_api(self, environ: Environ, target: Target, method: str) -> Response:
+    def _answer_api(self, environ: Environ, whole: str, method: str, query: Query) -> Response:
         for prefix, endpoint, methods in (
             (_OBJECT, Endpoint.OBJECT, _READS),
             (_ORIGIN, Endpoint.ORIGIN, _READS | _CHANGES | {"PROPFIND"}),
         ):
-            path = target.path.removeprefix(prefix)
-            if len(path) == len(target.path) or path[:1] not in {"", "/"}:
+            path = whole.removeprefix(prefix)
+            if len(path) == len(whole) or path[:1] not in {"", "/"}:
                 continue
             if method in methods:
-                return self._redirect(environ, endpoint, path or "/", target.query)
+                return self._redirect(environ, endpoint, path or "/", query)
             return simple(405, f"{method} is not possible at {prefix}", CORS)
-        return simple(405, f"There is no {method} {target.path} here", CORS)
+        return simple(405, f"There is no {method} {whole} here", CORS)
 
-    def _endpoint(self, environ: Environ, method: str, target: Target) -> Endpoint | None:
+    def _endpoint(self, environ: Environ, method: str, query: Query) -> Endpoint | None:
         if method in _CHANGES:
             return Endpoint.ORIGIN
         steered = self.steering.endpoint_for(environ)
@@ -87,19 +91,17 @@ class Redirects:
             return steered
         if method == "PROPFIND":
             return Endpoint.ORIGIN
-        if "directread" in target.query and any(name == "directread" for name, _ in parse_query(target.query)):
+        if any(name == "directread" for name, _value in query):
             return Endpoint.ORIGIN
         return self.default if method in _READS else None
 
-    def _redirect(self, environ: Environ, endpoint: Endpoint, path: str, query: str) -> Response:
-        job_id = job_id_of(environ)
+    def _redirect(self, environ: Environ, endpoint: Endpoint, path: str, query: Query) -> Response:
+        job_id: str = environ[JOB_ID]
         try:
             asked = self.reader.read(environ, endpoint, path, query, job_id)
             redirection = self.resolver.resolve(asked)
         except DirectorError as error:
-            response = error_response(error, job_id=job_id)
-            response.headers.extend(CORS)
-            return response
+            return error_response(error, job_id=job_id, cors=True)
         if asked.method in _CHANGES:
             self.engine.forget_absence(asked.path)
         return redirection_response(asked, redirection)
@@ -118,6 +120,6 @@ def blueprint(redirects: Redirects) -> Blueprint:
     def answer(path: str = "") -> Response:  # noqa: ARG001, werkzeug insists on naming it
         return redirects.answer(request.environ)
 
-    for rule in ("/", "/<path:path>"):
+    for rule in ("/", "/<anything:path>"):
         routes.add_url_rule(rule, view_func=answer, methods=list(METHODS), provide_automatic_options=False)
     return routes

@@ -1,6 +1,5 @@
 """From a WSGI environment to an `ObjectRequest`: every flag is decided here, once."""
 
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +8,6 @@ from director_wsgi.errors import BadRequest
 from director_wsgi.federation.versions import refusal
 from director_wsgi.limits.deadline import Clock, Deadline, WallClock
 from director_wsgi.redirect.geo import parse_coordinate
-from director_wsgi.redirect.paths import parse_query
 from director_wsgi.redirect.request import Endpoint, ObjectRequest
 from director_wsgi.runtime.durations import parse_duration
 from director_wsgi.web.addresses import TrustedProxies
@@ -17,16 +15,8 @@ from director_wsgi.web.tokens import read_token
 
 Environ = Mapping[str, Any]
 
-
-def job_id_of(environ: Environ) -> str:
-    """The client's `X-Pelican-JobId` if it is a UUID, in canonical form; a random one else."""
-    told = environ.get("HTTP_X_PELICAN_JOBID")
-    if told:
-        try:
-            return str(uuid.UUID(told))
-        except ValueError:
-            pass
-    return str(uuid.uuid4())
+Query = tuple[tuple[str, str], ...]
+"""Names and values, decoded, in order."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,15 +33,15 @@ class RequestReader:
     clock: Clock
     wall: WallClock
 
-    def read(self, environ: Environ, endpoint: Endpoint, path: str, raw_query: str, job_id: str) -> ObjectRequest:
+    def read(self, environ: Environ, endpoint: Endpoint, path: str, query: Query, job_id: str) -> ObjectRequest:
         """Read one request.
 
         Args:
             environ: For method and headers.
             endpoint: Whom the client wants to be sent to.
             path: Object path, clean.
-            raw_query: As sent.
-            job_id: What `job_id_of` made of the same environment.
+            query: All of it.
+            job_id: Its id.
 
         Raises:
             BadRequest: The client is too old, or its parameters contradict each other.
@@ -59,7 +49,6 @@ class RequestReader:
         why_not = refusal(environ.get("HTTP_USER_AGENT", ""))
         if why_not:
             raise BadRequest(_invalid(f"version compatibility check failed: {why_not}", job_id))
-        query = parse_query(raw_query)
         names = dict(reversed(query))  # of several the first counts
         if "directread" in names and "prefercached" in names:
             raise BadRequest(
@@ -69,7 +58,8 @@ class RequestReader:
                     job_id,
                 )
             )
-        timeout = names.get("pelican.timeout") or environ.get("HTTP_X_PELICAN_TIMEOUT") or None
+        # A server joins repeated headers by commas; the first counts.
+        timeout = names.get("pelican.timeout") or environ.get("HTTP_X_PELICAN_TIMEOUT", "").partition(",")[0] or None
         coordinate = environ.get("HTTP_X_PELICAN_COORDINATE")
         return ObjectRequest(
             method=environ["REQUEST_METHOD"],

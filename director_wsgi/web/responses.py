@@ -71,15 +71,16 @@ def simple(status: int, message: str, headers: tuple[tuple[str, str], ...] = ())
     return json_response(body, status, headers)
 
 
-def error_response(error: errors.DirectorError, *, job_id: str = "") -> Response:
+def error_response(error: errors.DirectorError, *, job_id: str = "", cors: bool = False) -> Response:
     """What the client is told when its request ends in an error.
 
     Args:
         error: Any of the tree; a class without a row of its own has its base's.
         job_id: Told as `X-Pelican-JobId` when given.
+        cors: Whether a page in a browser may read it.
     """
     status = next(STATUS_OF[base] for base in type(error).__mro__ if base in STATUS_OF)
-    headers: list[tuple[str, str]] = []
+    headers: list[tuple[str, str]] = list(CORS) if cors else []
     if job_id:
         headers.append(("X-Pelican-JobId", job_id))
     if isinstance(error, errors.TokenExpired):

@@ -77,6 +77,13 @@ def test_no_request_for_an_object_does_worse_than_a_refusal(
         assert json.loads(response.data)["msg"]
 
 
+def test_a_query_without_end_is_400_on_every_way_in(world: World) -> None:
+    for target in ("/demo/x", "/api/v1.0/director/origin/demo/x", "/api/v1.0/director/object/demo/x"):
+        response = world.call("GET", f"{target}?directread{'&a' * 120}")
+        assert response.status_code == 400
+        assert world.message(response)
+
+
 bodies = st.one_of(
     st.binary(max_size=80),
     st.recursive(

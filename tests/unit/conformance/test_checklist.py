@@ -63,6 +63,8 @@ def test_c21_half_a_token_generation_is_none(make_world: Callable[..., World]) -
         TokenGeneration(),
         TokenGeneration(strategy="OAuth2"),
         TokenGeneration(max_scope_depth=3, issuer="https://i.example.org"),
+        TokenGeneration(strategy="Carrier pigeon", max_scope_depth=3),
+        TokenGeneration(strategy="OAuth2, max-scope-depth=99", max_scope_depth=3),
     ):
         world = make_world(ads={"O": origin("O", namespace("/x", token_generations=(generation,)))})
         assert "X-Pelican-Token-Generation" not in world.call("GET", "/x/f?directread").headers
@@ -228,6 +230,31 @@ def test_the_brokers_url_of_the_first_server_that_has_one(make_world: Callable[.
         }
     )
     assert world.call("GET", "/x/f").headers["X-Pelican-Broker"] == "https://broker.example.org/reverse?x=1"
+
+
+@pytest.mark.parametrize(
+    "target",
+    ["/api/v1.0/health", "/api/v2.0/director/listNamespaces", "/.well-known/pelican-configuration", "/demo/a%0Ab"],
+)
+def test_c32_options_is_answered_alike_on_every_route(world: World, target: str) -> None:
+    response = world.call("OPTIONS", target)
+    assert (response.status_code, response.data) == (200, b"")
+    assert response.headers["Allow"] == "HEAD,GET,PUT,PROPFIND,COPY,OPTIONS,POST"
+    assert response.headers["Access-Control-Allow-Origin"] == "*"
+
+
+def test_a_name_with_a_newline_is_a_name(world: World) -> None:
+    assert world.call("GET", "/demo/a%0Ab").headers["Location"] == f"{C1}/demo/a%0Ab"
+
+
+def test_of_a_repeated_timeout_the_first_counts(world: World) -> None:
+    response = world.call("GET", "/demo/f", X_Pelican_Timeout="1s,2s")
+    assert response.headers["Location"] == f"{C1}/demo/f?pelican.timeout=1s"
+
+
+def test_every_answer_to_an_object_request_is_readable_from_a_page(world: World) -> None:
+    for method, target in (("GET", "/demo/%zz"), ("LOCK", "/demo/f"), ("GET", "/nope"), ("POST", "/demo/f")):
+        assert world.call(method, target).headers["Access-Control-Allow-Origin"] == "*"
 
 
 def test_c54_health_and_version(world: World) -> None:

@@ -161,6 +161,20 @@ def test_prefixes_served_by_the_same_caches_share_one_group(directory: Directory
     assert prefixes["/x"].caches is prefixes["/y"].caches
 
 
+def test_groups_that_become_equal_become_one(directory: Directory) -> None:
+    """Else a federation that grows namespace by namespace ends with a group, and a memory, for each."""
+    caches = [f"C{number}" for number in range(5)]
+    listed = ["/n0"]
+    for number in range(1, 10):
+        listed.append(f"/n{number}")
+        for name in caches:
+            directory.record(cache(name, *listed), 60)
+
+    groups = {id(entry.caches) for entry in directory.snapshot().prefixes.values()}
+
+    assert len(groups) == 1
+
+
 def test_a_group_derives_once_per_key(directory: Directory) -> None:
     directory.record(origin("O", "/x"), 60)
     group = directory.snapshot().prefixes["/x"].origins

@@ -134,6 +134,12 @@ def test_one_line_for_each_issuer() -> None:
     ]
 
 
+def test_commas_and_semicolons_of_a_servers_own_path_are_encoded_too() -> None:
+    server = origin("A", base_url="https://a.example.org/base,x;y")
+    header = link([server], "/x/f,g", 1)
+    assert as_go_reads(header) == [("https://a.example.org/base%2Cx%3By/x/f%2Cg", 1)]
+
+
 def test_the_base_path_is_that_of_the_generations_own_issuer() -> None:
     headers = told(
         origin(

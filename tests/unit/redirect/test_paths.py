@@ -47,6 +47,13 @@ def test_cleaning_agrees_with_posix_normalisation_and_is_idempotent(parts: list[
     assert clean(cleaned) == cleaned
 
 
+def test_cleaning_takes_time_in_proportion_to_the_path() -> None:
+    """A quadratic pattern takes minutes for this, and holds the interpreter lock meanwhile."""
+    for path in ("/a" * 4000, "/" + "x" * 8000, "/." * 4000):
+        for _ in range(2000):
+            clean(path)
+
+
 names = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1, max_size=20)
 
 

@@ -80,6 +80,13 @@ def test_an_order_is_remembered_until_the_group_changes() -> None:
     assert ranked("distance", group, NEW_YORK) is not ranked("distance", group)
 
 
+def test_one_server_needs_no_memory_of_its_order() -> None:
+    group = group_of(CHICAGO)
+    for longitude in range(100):
+        ranked("distance", group, at(10, longitude))
+    assert not group._memo
+
+
 def test_random_leads_everybody_to_the_front_in_turn() -> None:
     group = group_of(CHICAGO, NEW_YORK, LOS_ANGELES)
     generator = random.Random(3)
