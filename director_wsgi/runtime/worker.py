@@ -1,18 +1,23 @@
 """The worker: gunicorn's gthread, with the answers it gives by itself in the director's words.
 
-Four things differ from the class below it:
+These things differ from the class below it:
 
 * What gunicorn refuses before the application sees it (400, 414, 431 …) is answered as JSON with the director's
   `Server`, as every other error; nothing that a client sent is echoed or logged.
 * The polite end of a connection (half-close, then wait for the client to close too) is waited for in the handler
-  thread. gthread waits in the thread that accepts connections, so that one client that never closes holds up all.
+  thread. gthread waits in the thread that accepts connections, so that one client that never closes holds up all. And
+  what the client still sends meanwhile is read, however much: a PUT is redirected before its body, and a connection
+  closed upon unread bytes is reset, which takes the redirect from a client that was busy sending.
+* Nobody is told to go on (`100 Continue`) with a body that nobody is going to read.
 * Reading a body fails with an `OSError` and nothing else, whether the client fell silent, went away or sent nonsense:
   an application needs to know nothing of gunicorn to tell a bad client from its own defects.
+* A request target may hold raw UTF-8.
 * The `Server` header, which an application cannot set under gunicorn.
 """
 
 import contextlib
 import json
+import re
 import socket
 import ssl
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -20,7 +25,7 @@ from http import HTTPStatus
 from typing import Any
 
 from gunicorn import util
-from gunicorn.http import errors, wsgi
+from gunicorn.http import errors, message, wsgi
 from gunicorn.workers.gthread import ThreadWorker
 
 from director_wsgi import __version__
@@ -29,8 +34,17 @@ from director_wsgi.runtime.sockets import InvalidBody
 SERVER = f"pelican/{__version__}"
 """Pelican's clients recognise a director by the part before the slash."""
 
+TARGET_INVALID = re.compile(r"[\x00-\x20\x7f]")
+"""What a request target may not hold. gunicorn refuses raw UTF-8, too, which curl sends as typed and Go takes."""
+
 LINGER_S = 1.0
 """How long a client may take to close after us; until then what it has not read yet is not lost."""
+
+LINGER_BYTES = 1 << 40
+"""How much it may send in that time: as much as it can. gunicorn's 64 KiB is less than the kernel's buffers hold."""
+
+READ_METHODS = frozenset({"POST"})
+"""Requests whose bodies the director reads: advertisements."""
 
 _REFUSALS: tuple[tuple[type[Exception], int, str], ...] = (
     # Ordered: what an application did wrong is a subclass of what a client did.
@@ -102,6 +116,7 @@ class DirectorWorker(ThreadWorker):  # type: ignore[misc]
     def init_process(self) -> None:
         """Main thread, after the fork."""
         wsgi.SERVER = SERVER
+        message.RFC9112_TARGET_INVALID = TARGET_INVALID
         super().init_process()
 
     def get_thread_pool(self) -> ThreadPoolExecutor:
@@ -114,13 +129,17 @@ class DirectorWorker(ThreadWorker):  # type: ignore[misc]
         if not kept:
             # gthread may have closed it already.
             with contextlib.suppress(OSError):
-                util.close_graceful(conn.sock, timeout=LINGER_S)
+                util.close_graceful(conn.sock, timeout=LINGER_S, max_drain=LINGER_BYTES)
             conn.has_ended = True
         return kept
 
     def handle_request(self, req: Any, conn: Any) -> Any:
         """Handler thread. Calls the application and writes its answer; true if the connection may be kept."""
         req.body.reader = _BodyReader(req.body.reader)
+        if req._expected_100_continue and req.method not in READ_METHODS:  # noqa: SLF001, gunicorn offers nothing else
+            # RFC 9110 10.1.1: the final answer may come instead. The body may then follow or not, so nothing else can.
+            req._expected_100_continue = False  # noqa: SLF001
+            req.force_close()
         return super().handle_request(req, conn)
 
     def finish_request(self, conn: Any, fs: Future[Any]) -> None:

@@ -51,6 +51,13 @@ def test_every_refusal_is_json_with_one_server(director: Child, request_: bytes)
     assert_is_error(answer, answer.status)
 
 
+def test_raw_utf8_in_a_target_is_a_path(director: Child) -> None:
+    answer = director.ask("GET /café HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+
+    assert_is_error(answer, 429)
+    assert "'/café'" in json.loads(answer.body)["msg"]
+
+
 def test_a_body_that_is_no_http_is_the_senders_fault(director: Child) -> None:
     answer = director.ask(b"POST " + REGISTER.encode() + CHUNKED + b"xyz\r\n")
 
