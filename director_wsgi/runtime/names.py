@@ -10,8 +10,6 @@ from director_wsgi.runtime.rows import variable_of
 
 INERT: Final = (
     "Director.AdaptiveSortEWMATimeConstant",
-    "Director.AdaptiveSortTruncateConstant",
-    "Director.CheckCachePresence",
     "Director.DbLocation",
     "Director.EnableBroker",
     "Director.EnableOIDC",

@@ -23,7 +23,7 @@ from director_wsgi.runtime.rows import METADATA_KEY, Check, Row, about, between,
 
 _MIB = 1 << 20
 
-SORT_METHODS: Final = ("distance", "distanceAndLoad", "random")
+SORT_METHODS: Final = ("distance", "distanceAndLoad", "random", "adaptive")
 
 
 def default_config_base(environ: Mapping[str, str]) -> Path:
@@ -32,11 +32,6 @@ def default_config_base(environ: Mapping[str, str]) -> Path:
     if os.geteuid() == 0 or not home:
         return Path("/etc/pelican")
     return Path(home) / ".config" / "pelican"
-
-
-_SORT_CHECK: Final[Check[Any]] = Check(
-    f"{one_of(*SORT_METHODS).text} (adaptive is not supported yet)", lambda value: value in SORT_METHODS
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,8 +89,18 @@ class Config:
     )
     cache_sort_method: str = row(
         "distance", kinds.TEXT, "Director.CacheSortMethod",
-        "How caches are ordered.",
-        check=_SORT_CHECK,
+        "How servers are ordered.",
+        check=one_of(*SORT_METHODS),
+    )
+    adaptive_truncate: int = row(
+        6, kinds.INTEGER, "Director.AdaptiveSortTruncateConstant",
+        "How many of the nearest servers the ranking `adaptive` looks at.",
+        check=between(3, 100), forgiving=True,
+    )
+    ranking_seed: str = row(
+        "", kinds.TEXT, "Director.RankingSeed",
+        "Makes the rankings `random` and `adaptive` replayable: the same seed, path and job id give the same order.",
+        ours=True,
     )
     filter_caches_in_error_state: bool = row(
         True, kinds.BOOLEAN, "Director.FilterCachesInErrorState",
@@ -129,7 +134,18 @@ class Config:
         "A bad entry is skipped with a warning. Only in the file.",
     )
 
+    when_unknown: str = row(
+        "redirect", kinds.TEXT, "Director.WhenUnknown",
+        "What to answer when nothing is known of any origin: `redirect` to them all the same, or `retry` (429 with "
+        "Retry-After).",
+        check=one_of("redirect", "retry"), ours=True,
+    )
+
     # --- the director: asking servers whether they have an object --------------------------------------------------
+    check_cache_presence: bool = row(
+        True, kinds.BOOLEAN, "Director.CheckCachePresence",
+        "Ask caches whether they have an object; only the ranking `adaptive` does.",
+    )
     check_origin_presence: bool = row(
         True, kinds.BOOLEAN, "Director.CheckOriginPresence",
         "Ask origins whether they have an object before redirecting to them.",
@@ -168,6 +184,32 @@ class Config:
         1.0, kinds.DURATION, "Director.FailureTTL",
         "How long it is remembered that a server could not be asked.",
         check=between(0, 3600, "0s to 1h"), ours=True,
+    )
+
+    stale_if_error_s: float = row(
+        600.0, kinds.DURATION, "Director.StaleIfError",
+        "How much longer it is believed that a server has an object while the server cannot be asked.",
+        check=between(0, 86400, "0s to 24h"), ours=True,
+    )
+    slow_stat_s: float = row(
+        1.0, kinds.DURATION, "Director.SlowStat",
+        "An answer that takes longer is slow; a server most of whose answers are slow is not waited for.",
+        check=between(0.001, 600, "1ms to 10m"), ours=True,
+    )
+    probe_interval_s: float = row(
+        5.0, kinds.DURATION, "Director.ProbeInterval",
+        "Longest pause between two attempts to ask a server that is sick.",
+        check=between(0.1, 600, "100ms to 10m"), ours=True,
+    )
+    adaptive_concurrency: bool = row(
+        True, kinds.BOOLEAN, "Director.AdaptiveConcurrency",
+        "Let fewer questions than Director.StatConcurrencyLimit be in flight to a server that does not answer them.",
+        ours=True,
+    )
+    stat_threads: int = row(
+        256, kinds.INTEGER, "Director.StatThreads",
+        "Questions in flight to all servers together, in one worker.",
+        check=between(1, 10_000), ours=True,
     )
 
     # --- the director: advertisements ------------------------------------------------------------------------------
@@ -239,6 +281,11 @@ class Config:
         10.0, kinds.DURATION, "Director.GracefulTimeout",
         "How long a worker that is told to end may take to finish its requests.",
         check=between(1, 3600, "1s to 1h"), live=False, ours=True,
+    )
+
+    metric_authorization: bool = row(
+        True, kinds.BOOLEAN, "Monitoring.MetricAuthorization",
+        "Ask for a token at `/metrics`.",
     )
 
     # --- the server -------------------------------------------------------------------------------------------------

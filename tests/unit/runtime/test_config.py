@@ -254,7 +254,7 @@ class TestKinds:
             ("Director: {FilteredServers: [[a]]}", "expected a list of texts, got a list"),
             ('Director: {FilteredServers: ["a\\x01"]}', "expected printable characters"),
             ("Director: {DefaultResponse: both}", "expected cache or origin"),
-            ("Director: {CacheSortMethod: adaptive}", "adaptive is not supported yet"),
+            ("Director: {CacheSortMethod: Adaptive}", "adaptive"),
             ("Director: {OriginResponseHostnames: [https://h]}", "expected host names"),
             ("Director: {SupportContactUrl: nowhere}", "expected a URL, with its scheme"),
             ('IssuerKey: "a\\0b"', "expected a file name"),
