@@ -8,6 +8,7 @@ import logging
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
@@ -16,6 +17,8 @@ from director_wsgi import __version__
 from director_wsgi.errors import DirectorError
 from director_wsgi.federation.directors import Directors
 from director_wsgi.federation.directory import Directory
+from director_wsgi.federation.models import ServerAd
+from director_wsgi.limits.breaker import BreakerSettings
 from director_wsgi.limits.deadline import Clock, Deadline, WallClock, monotonic
 from director_wsgi.limits.deadline import wall as system_wall
 from director_wsgi.outbound.client import HttpClient, TlsTrust
@@ -24,6 +27,8 @@ from director_wsgi.redirect.geo import Overrides
 from director_wsgi.redirect.places import ClientPlaces, ServerPlaces
 from director_wsgi.redirect.request import Endpoint
 from director_wsgi.redirect.resolver import Policy, Resolver
+from director_wsgi.redirect.weights import Health
+from director_wsgi.runtime.clients import ClientWatch
 from director_wsgi.runtime.config import Config
 from director_wsgi.runtime.leases import Leases
 from director_wsgi.runtime.periodic import PeriodicJob
@@ -50,6 +55,9 @@ DRAIN_S = 2.0
 REGISTRY_CONNECTIONS = PERMITS + 1
 """Connections to the registry that are kept open: one for each thread that may wait for it."""
 
+FIRST_BACKOFF_S = 0.5
+"""How long a server that has turned out to be sick is left alone at first."""
+
 UPKEEP_INTERVAL_S = 10.0
 """How often expired advertisements are swept out and what belonged to their servers is given back."""
 
@@ -68,10 +76,12 @@ class Director:
     leases: Leases
     names: NameResolver
     registry_client: HttpClient
+    clients: ClientWatch
     jobs: tuple[PeriodicJob, ...]
 
     def start(self) -> None:
         """Start the threads that work in the background. Once, in the process that serves."""
+        self.clients.start()
         for job in self.jobs:
             job.start()
 
@@ -82,6 +92,7 @@ class Director:
         self.engine.close()
         for job in self.jobs:
             job.stop(deadline)
+        self.clients.stop(deadline)
         self.leases.close(deadline)
         self.names.close(deadline.remaining_s())
 
@@ -123,7 +134,13 @@ def create_app(
     generator = random.Random()
     overrides = Overrides([(row.network, row.latitude, row.longitude) for row in config.geoip_overrides])
     leases = Leases(clock=clock)
-    directory = Directory(clock=clock, capacity=config.max_servers, filtered_names=config.filtered_servers)
+    clients = ClientWatch()
+    directory = Directory(
+        clock=clock,
+        capacity=config.max_servers,
+        filtered_names=config.filtered_servers,
+        status_time_constant_s=config.status_time_constant_s,
+    )
     engine = StatEngine(policy=_stat_policy(config), build_client=make_client, leases=leases, clock=clock)
     registry_client = make_client(REGISTRY_CONNECTIONS)
     registry = Registry(registry_client, config.registry_url)
@@ -149,6 +166,7 @@ def create_app(
         places=ClientPlaces(overrides, generator=generator, clock=clock),
         is_starting=lambda: clock() - born_at <= config.startup_window_s,
         generator=generator,
+        health_of=partial(_health_of, engine, directory),
     )
     director = Director(
         config=config,
@@ -158,6 +176,7 @@ def create_app(
         leases=leases,
         names=names,
         registry_client=registry_client,
+        clients=clients,
         jobs=(
             PeriodicJob(
                 "director-prefixes",
@@ -175,7 +194,11 @@ def create_app(
     _register_errors(app)
     app.register_blueprint(
         advertisements.blueprint(
-            admission, max_bytes=config.max_advertisement_bytes, timeout_s=config.registry_timeout_s, clock=clock
+            admission,
+            engine,
+            max_bytes=config.max_advertisement_bytes,
+            timeout_s=config.registry_timeout_s,
+            clock=clock,
         )
     )
     app.register_blueprint(
@@ -190,6 +213,7 @@ def create_app(
                 reader=RequestReader(
                     redirect_deadline_s=config.redirect_deadline_s,
                     proxies=TrustedProxies(config.trusted_proxies),
+                    clients=clients,
                     clock=clock,
                     wall=wall,
                 ),
@@ -206,14 +230,35 @@ def create_app(
     return app
 
 
+def _health_of(engine: StatEngine, directory: Directory, server: ServerAd) -> Health:
+    state = engine.state_of(server.data_url)
+    return Health(
+        breaker=state.breaker.state if state else None,
+        latency_s=state.latency_s if state else None,
+        next_probe_in_s=state.breaker.next_probe_in_s if state else None,
+        status_weight=directory.status_weight(server.data_url),
+    )
+
+
 def _stat_policy(config: Config) -> StatPolicy:
     return StatPolicy(
         timeout_s=config.stat_timeout_s,
         slots=config.stat_concurrency_limit,
+        adapts=config.adaptive_concurrency,
+        threads=config.stat_threads,
+        lanes=config.threads - config.reserved_threads,
         lifetimes=Lifetimes(
-            presence_s=config.presence_ttl_s, absence_s=config.absence_ttl_s, failure_s=config.failure_ttl_s
+            presence_s=config.presence_ttl_s,
+            absence_s=config.absence_ttl_s,
+            failure_s=config.failure_ttl_s,
+            stale_s=config.stale_if_error_s,
         ),
         capacity=config.presence_capacity,
+        breaker=BreakerSettings(
+            slow_s=config.slow_stat_s,
+            first_backoff_s=min(FIRST_BACKOFF_S, config.probe_interval_s),
+            backoff_cap_s=config.probe_interval_s,
+        ),
     )
 
 
@@ -225,6 +270,10 @@ def _redirect_policy(config: Config) -> Policy:
         check_origin_presence=config.check_origin_presence,
         assume_presence_at_single_origin=config.assume_presence_at_single_origin,
         caches_pull_from_caches=config.caches_pull_from_caches,
+        check_cache_presence=config.check_cache_presence,
+        adaptive_truncate=config.adaptive_truncate,
+        ranking_seed=config.ranking_seed,
+        when_unknown=config.when_unknown,
     )
 
 

@@ -98,6 +98,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Print every parameter of the configuration as Markdown.",
     )
     params.set_defaults(command=_params)
+    _add_token(commands)
     return parser
 
 
@@ -111,6 +112,18 @@ def _add_check_config(commands: "argparse._SubParsersAction[argparse.ArgumentPar
     check.add_argument("file", metavar="FILE", nargs="?", help="check this file instead")
     check.add_argument("--show", action="store_true", help="print every value and where it comes from")
     check.set_defaults(command=_check_config)
+
+
+def _add_token(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    token = commands.add_parser(
+        "token",
+        help="make a token that this director accepts, for Prometheus",
+        description="Print a token, signed with the director's own key (IssuerKey, or the first of "
+        "IssuerKeysDirectory). Whoever has it may do what its scope says until it expires: keep it like a password.",
+    )
+    token.add_argument("--scope", required=True, help="what it is for; monitoring.scrape lets it read /metrics")
+    token.add_argument("--lifetime", default="1h", metavar="DURATION", help="how long it is good for, such as 90m (1h)")
+    token.set_defaults(command=_token)
 
 
 def _complain(heading: str, problems: Sequence[str]) -> None:
@@ -176,4 +189,38 @@ def _params(_: argparse.Namespace) -> int:
     from director_wsgi.runtime.reference import markdown  # noqa: PLC0415, see the module
 
     print(markdown(), end="")
+    return OK
+
+
+def _token(options: argparse.Namespace) -> int:
+    from director_wsgi.errors import ConfigError  # noqa: PLC0415, see the module
+    from director_wsgi.limits.deadline import wall  # noqa: PLC0415
+    from director_wsgi.runtime.config import load  # noqa: PLC0415
+    from director_wsgi.runtime.durations import parse_duration  # noqa: PLC0415
+    from director_wsgi.trust.issuer import load_issuer_keys  # noqa: PLC0415
+    from director_wsgi.trust.self_issued import SCOPES, mint  # noqa: PLC0415
+
+    problems = []
+    if options.scope not in SCOPES:
+        problems.append(f"--scope {options.scope}: expected {' or '.join(SCOPES)}")
+    try:
+        lifetime_s = parse_duration(options.lifetime)
+        if lifetime_s < 1:
+            problems.append(f"--lifetime {options.lifetime}: expected at least 1s")
+    except ValueError as error:
+        problems.append(f"--lifetime {options.lifetime}: {error}")
+    if problems:
+        _complain("director-wsgi: no token was made:", problems)
+        return UNUSABLE
+    try:
+        config = load(os.environ, Path.cwd())
+        keys = load_issuer_keys(config.issuer_keys_directory, config.issuer_key)
+    except ConfigError as error:
+        _complain("director-wsgi: the configuration cannot be used:", error.problems)
+        return UNUSABLE
+    if not keys:
+        missing = "there is no signing key; set IssuerKey or IssuerKeysDirectory, as for the director that serves"
+        _complain("director-wsgi: no token was made:", (missing,))
+        return UNUSABLE
+    print(mint(keys[0], issuer=config.web_url, scope=options.scope, lifetime_s=lifetime_s, now=wall()))
     return OK

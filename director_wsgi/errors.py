@@ -11,6 +11,7 @@ What ends a request or a start-up is one of these::
     │  └─ Starting            the same, so soon after the first start that advertisements may be on their way
     ├─ NoCapableServer        origins match, none may do this
     ├─ ObjectNotFound         every origin asked said, freshly, that it has no such object
+    ├─ NothingKnown           no origin could tell whether it has the object; the client shall come again
     ├─ NoUsableServer         origins match, but no cache is usable and none of the origins may be read directly
     └─ AdRejected             an advertisement is refused
        ├─ InvalidAd           its body
@@ -65,6 +66,18 @@ class NoCapableServer(DirectorError):
 
 class ObjectNotFound(DirectorError):
     """Every origin asked said that it does not have the object."""
+
+
+class NothingKnown(DirectorError):
+    """No origin could tell in time whether it has the object, and the operator wants no client sent on a guess.
+
+    Attributes:
+        retry_after_s: When to come again, whole seconds, at least 1.
+    """
+
+    def __init__(self, message: str, *, retry_after_s: int) -> None:
+        self.retry_after_s = retry_after_s
+        super().__init__(message)
 
 
 class NoUsableServer(DirectorError):

@@ -22,6 +22,7 @@ from cachetools import TLRUCache
 
 from director_wsgi.errors import AdRejected
 from director_wsgi.federation.models import NamespaceAd, ServerAd, ServerKind
+from director_wsgi.federation.status import StatusWeight
 from director_wsgi.limits.deadline import Clock, monotonic
 
 log = logging.getLogger(__name__)
@@ -145,17 +146,27 @@ class Directory:
     Any number of threads may record and read at once.
     """
 
-    def __init__(self, *, clock: Clock = monotonic, capacity: int = 10_000, filtered_names: Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        *,
+        clock: Clock = monotonic,
+        capacity: int = 10_000,
+        filtered_names: Iterable[str] = (),
+        status_time_constant_s: float = 300.0,
+    ) -> None:
         """Make an empty directory.
 
         Args:
             clock: Seconds, monotonic.
             capacity: How many servers may be known at once; one more is refused, none is pushed out.
             filtered_names: Servers that are listed, but never chosen (`Director.FilteredServers`).
+            status_time_constant_s: How slowly what a server says of its health is forgotten
+                (`Director.AdaptiveSortEWMATimeConstant`).
         """
         self._clock = clock
         self._capacity = capacity
         self._filtered = frozenset(filtered_names)
+        self._status_time_constant_s = status_time_constant_s
         self._lock = threading.Lock()
         # Under the lock: the table and the instant at which it is being looked at. One instant for a whole operation,
         # so that nothing expires between two steps of it without being taken out of the snapshot as well.
@@ -163,6 +174,7 @@ class Directory:
         self._ads: TLRUCache[str, tuple[ServerAd, float], float] = TLRUCache(
             maxsize=capacity, ttu=lambda _key, value, _now: value[1], timer=lambda: self._now
         )
+        self._status_weights: dict[str, StatusWeight] = {}
         # Replaced under the lock, read without it. Nothing expires before the instant.
         self._current: tuple[Snapshot, float] = (Snapshot(), float("inf"))
 
@@ -200,13 +212,25 @@ class Directory:
             else:
                 snapshot = self._replaced(snapshot, known, ad)
             self._ads[ad.data_url] = (ad, expires_at)
+            weight = self._status_weights.get(ad.data_url)
+            self._status_weights[ad.data_url] = (
+                weight.then(ad.status, self._now, self._status_time_constant_s)
+                if weight
+                else StatusWeight.first(ad.status, self._now)
+            )
             self._current = (snapshot, min(first_expiry_at, expires_at))
+
+    def status_weight(self, data_url: str) -> float | None:
+        """What a server has said of its own health lately, in (0, 1]; None if it is not advertised."""
+        weight = self._status_weights.get(data_url)
+        return weight.value if weight else None
 
     def remove(self, data_url: str) -> None:
         """Forget a server; nothing happens if it is not known."""
         with self._lock:
             self._expire()
             stored = self._ads.pop(data_url, None)
+            self._status_weights.pop(data_url, None)
             if stored is not None:
                 snapshot, expires_at = self._current
                 self._current = (self._replaced(snapshot, stored[0], None), expires_at)
@@ -219,6 +243,7 @@ class Directory:
             return
         for _key, (ad, _at) in self._ads.expire():
             log.info("advertisement of %s (%s) has expired", ad.name, ad.data_url)
+            self._status_weights.pop(ad.data_url, None)
             snapshot = self._replaced(snapshot, ad, None)
         first = min((at for _ad, at in dict(self._ads).values()), default=float("inf"))
         self._current = (snapshot, first)

@@ -32,18 +32,23 @@ class Slots(threading.BoundedSemaphore):
     """A `BoundedSemaphore` that serves in the order of arrival.
 
     Everything a bounded semaphore promises holds: releasing more often than was acquired raises ValueError. Beyond
-    that, a slot is free only if nobody is waiting, so nobody overtakes.
+    that, a slot is free only if nobody is waiting, so nobody overtakes, and how many there are may change (`resize`).
 
     Any number of threads at once.
     """
 
-    # _queue_lock guards _queue and every Place in it. It is held for a few instructions, across no callback, no I/O
-    # and no other lock but the semaphore's own, which is held as briefly.
+    # _queue_lock guards _queue, every Place in it, _surplus and _initial_value. It is held for a few instructions,
+    # across no callback, no I/O and no other lock but the semaphore's own, which is held as briefly.
+    #
+    # A slot is free only if nobody is waiting and there is no surplus: _value is 0 otherwise. `acquire` relies on it.
+
+    _initial_value: int  # the semaphore's own: its bound
 
     def __init__(self, value: int = 1) -> None:
         super().__init__(value)
         self._queue_lock = threading.Lock()
         self._queue: OrderedDict[Place, None] = OrderedDict()
+        self._surplus = 0  # slots in use beyond the bound, since it was lowered: they vanish when given back
 
     def acquire(self, blocking: bool = True, timeout: float | None = None) -> bool:
         """Take a slot, waiting behind those who came first.
@@ -76,21 +81,55 @@ class Slots(threading.BoundedSemaphore):
         """Give back `n` slots: to those who wait, oldest first.
 
         Raises:
-            ValueError: More were given back than had been taken.
+            ValueError: More were given back than had been taken, or `n` is below 1.
         """
+        if n < 1:
+            raise ValueError("n must be one or more")
         granted: list[Place] = []
         try:
             with self._queue_lock:
                 for _ in range(n):
-                    if self._queue:
-                        place, _none = self._queue.popitem(last=False)
-                        place.is_granted = True
-                        granted.append(place)
-                    else:
-                        super().release()
+                    self._give_back_one(granted)
         finally:
             for place in granted:
                 place.tell()
+
+    def resize(self, value: int) -> None:
+        """Change how many slots there are, now.
+
+        More: those who wait are served at once, oldest first. Fewer: nobody loses a slot; those that are in use
+        beyond the new number vanish when they are given back, and until then nobody gets another.
+
+        Args:
+            value: How many, at least 1.
+
+        Raises:
+            ValueError: `value` is below 1.
+        """
+        if value < 1:
+            raise ValueError("there must be at least one slot")
+        granted: list[Place] = []
+        with self._queue_lock:
+            for _ in range(self._initial_value - value):
+                if not super().acquire(blocking=False):
+                    self._surplus += 1
+            more = value - self._initial_value
+            self._initial_value = value
+            for _ in range(more):
+                self._give_back_one(granted)
+        for place in granted:
+            place.tell()
+
+    def _give_back_one(self, granted: list[Place]) -> None:
+        """Give a slot to whom it is due, who has to be told afterwards. Called with _queue_lock held."""
+        if self._surplus:
+            self._surplus -= 1
+        elif self._queue:
+            place, _none = self._queue.popitem(last=False)
+            place.is_granted = True
+            granted.append(place)
+        else:
+            super().release()
 
     def queue_up(self, tell: Callable[[], object]) -> Place:
         """Take a place in the queue without waiting.
@@ -127,3 +166,14 @@ class Slots(threading.BoundedSemaphore):
         """How many are in the queue."""
         with self._queue_lock:
             return len(self._queue)
+
+    @property
+    def limit(self) -> int:
+        """How many slots there are."""
+        return self._initial_value
+
+    @property
+    def in_use(self) -> int:
+        """How many are taken, granted places included; more than `limit` for a while after it was lowered."""
+        with self._queue_lock:
+            return self._initial_value + self._surplus - self._value

@@ -5,9 +5,8 @@ from dataclasses import dataclass, field
 
 from director_wsgi.federation.models import Coordinate
 from director_wsgi.limits.deadline import Deadline
-
-PUBLIC = "public"
-"""The authority of a request that carries no token."""
+from director_wsgi.runtime.clients import Watchable
+from director_wsgi.stat.evidence import PUBLIC
 
 
 class Endpoint(enum.Enum):
@@ -48,6 +47,7 @@ class ObjectRequest:
         coordinate: Where the client says it is; None if it does not.
         job_id: UUID that ties the logs of client, director and server together.
         deadline: When the answer must be on its way.
+        client: By which its going is noticed while servers are waited for; None if that can't be told.
     """
 
     method: str
@@ -67,6 +67,7 @@ class ObjectRequest:
     coordinate: Coordinate | None = None
     job_id: str = ""
     deadline: Deadline
+    client: Watchable | None = field(default=None, repr=False, compare=False)
 
     @property
     def authority(self) -> str:
@@ -82,8 +83,11 @@ class Redirection:
         location: URL of the best server, query included.
         headers: Every header of the answer but Location, in order; a name may occur twice.
         debug: The ranking, to be shown instead of the usual body; None unless asked for.
+        with_evidence: It is no guess: nothing had to be asked, or the object is where it leads, or, if that is a cache,
+            at an origin.
     """
 
     location: str
     headers: tuple[tuple[str, str], ...]
     debug: dict[str, object] | None = None
+    with_evidence: bool = True

@@ -1,55 +1,47 @@
-"""The way of a request, on one screen: match, ask, rank, choose, tell.
+"""The way of a request, on one screen: match, rank, ask, choose, tell.
 
 Nothing here needs Flask, a request context or a thread. The snapshot is read once, at the top.
 
-Source: Pelican `director/director.go:redirectToCache`, `redirectToOrigin`; `director/stat.go:shouldStatOrigins`.
+Source: Pelican `director/director.go:redirectToCache`, `redirectToOrigin`.
 """
 
+import math
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
-from director_wsgi.errors import NoCapableServer, NoNamespace, NoUsableServer, ObjectNotFound, Starting, TokenExpired
-from director_wsgi.federation.directory import Group, Snapshot, Source
-from director_wsgi.federation.models import Coordinate, ServerAd, ServerKind
+from director_wsgi.federation.directory import Snapshot, Source
+from director_wsgi.federation.models import Coordinate, ServerAd
 from director_wsgi.federation.urls import quote_path
-from director_wsgi.limits.deadline import Deadline
-from director_wsgi.redirect import headers
+from director_wsgi.redirect import headers, refusals
+from director_wsgi.redirect.adaptive import Weighed, draw_caches, draw_origins
+from director_wsgi.redirect.asking import Ask, Told, learn
+from director_wsgi.redirect.candidates import candidates, nothing_is_known, rests_on_evidence
 from director_wsgi.redirect.debug import debug_body
-from director_wsgi.redirect.matching import Match, Need, lists, match, may, needs
+from director_wsgi.redirect.matching import Match, Need, match, may, needs
+from director_wsgi.redirect.monitoring import is_monitoring, to_monitoring
 from director_wsgi.redirect.places import ClientPlaces
+from director_wsgi.redirect.policy import Case, Policy
 from director_wsgi.redirect.ranking import rank
 from director_wsgi.redirect.request import Endpoint, ObjectRequest, Redirection
-from director_wsgi.stat.evidence import Evidence, Presence
+from director_wsgi.redirect.weights import HealthOf, nobody_knows
 
-MONITORING = "/pelican/monitoring"
-"""The namespace that the director serves itself, for tests of caches."""
-
-_TIER = {Presence.PRESENT: 0, Presence.DENIED: 1, Presence.UNKNOWN: 2}
-"""Who comes first, whatever the distance. Slow is not absent: who did not answer comes last, but comes."""
+__all__ = ["Policy", "Resolver"]
 
 
-class Ask(Protocol):
-    """`stat.engine.StatEngine.ask`, or a fake."""
+@dataclass(frozen=True, slots=True)
+class _Choice:
+    """The answer, before it is put into words.
 
-    def __call__(
-        self, servers: tuple[ServerAd, ...], path: str, *, bearer: str | None, authority: str, deadline: Deadline
-    ) -> tuple[Evidence, ...]:
-        """One piece of evidence for each server, in their order, by the deadline."""
-        ...
+    Attributes:
+        servers: Who is named, best first; at least one.
+        origins: In whose words the namespace is told.
+        weighed: What spoke for the servers, if they were weighed.
+    """
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Policy:
-    """What the operator decides about redirects; Pelican's parameters of the same names, without their room."""
-
-    web_url: str
-    cache_sort_method: str = "distance"
-    filter_caches_in_error_state: bool = True
-    check_origin_presence: bool = True
-    assume_presence_at_single_origin: bool = True
-    caches_pull_from_caches: bool = False
+    servers: tuple[ServerAd, ...]
+    origins: tuple[Source, ...]
+    weighed: tuple[Weighed, ...] = ()
 
 
 class Resolver:
@@ -64,6 +56,7 @@ class Resolver:
         places: ClientPlaces,
         is_starting: Callable[[], bool],
         generator: random.Random,
+        health_of: HealthOf = nobody_knows,
     ) -> None:
         """Put a resolver together.
 
@@ -73,7 +66,8 @@ class Resolver:
             ask: How servers are asked for an object.
             places: Where clients are.
             is_starting: Whether advertisements may still be on their way after the director's first start.
-            generator: Randomness for the ranking `random`.
+            generator: Randomness for the rankings `random` and `adaptive`, if the operator gave no seed.
+            health_of: How servers have been lately.
         """
         self._policy = policy
         self._snapshot = snapshot
@@ -81,6 +75,7 @@ class Resolver:
         self._places = places
         self._is_starting = is_starting
         self._generator = generator
+        self._health_of = health_of
 
     def resolve(self, request: ObjectRequest) -> Redirection:
         """Where this request goes.
@@ -90,143 +85,133 @@ class Resolver:
             NoCapableServer: Origins do, but none allows this.
             TokenExpired: The token would not live through the transfer. No server has seen it.
             ObjectNotFound: Every origin said that it does not have the object.
+            NothingKnown: No origin could tell, and the operator wants no client sent on a guess.
             NoUsableServer: No cache is usable, and no origin may be read directly.
         """
-        if request.endpoint is Endpoint.ORIGIN and request.path.startswith(MONITORING + "/"):
-            return self._to_monitoring(request)
+        if is_monitoring(request):
+            return to_monitoring(request, self._policy.web_url)
+        case = self._case(request)
+        origins = self._rank_origins(case) if case.to_origins else case.found.origins.members
+        caches = self._rank_caches(case) if case.to_caches else ()
+        told = learn(self._ask, self._policy, case, origins, caches)
+        if self._policy.when_unknown == "retry" and told and nothing_is_known(origins, caches, told):
+            raise refusals.nothing_known(request, self._retry_after_s(origins))
+        choice = self._choose(case, origins, caches, told)
+        return self._tell(case, choice, with_evidence=rests_on_evidence(choice.servers[0], origins, told))
+
+    # -- match
+
+    def _case(self, request: ObjectRequest) -> Case:
         found = self._match(request)
         if request.token is not None and request.token.expired:
-            raise TokenExpired(f"bearer token has expired: Request ID: {request.job_id}")
-        client = self._places.of(request)
+            raise refusals.token_expired(request)
         to_origins = request.endpoint is Endpoint.ORIGIN or request.direct_read
-        origins = self._rank(found.origins, client) if to_origins else found.origins.members
-        if self._must_ask(request, found):
-            origins = self._with_the_object(origins, request)
-        servers = self._choose(request, found, origins, client, to_origins=to_origins)
-        return self._tell(request, found, origins, servers, client)
+        is_chained = self._policy.caches_pull_from_caches and request.prefer_cached and request.method == "GET"
+        return Case(
+            request=request,
+            found=found,
+            client=self._places.of(request),
+            generator=self._generator_for(request),
+            to_origins=to_origins,
+            to_caches=is_chained or not to_origins,
+        )
 
     def _match(self, request: ObjectRequest) -> Match:
         entry = self._snapshot().match(request.path)
         if entry is None:
-            if self._is_starting():
-                raise Starting(
-                    f"no servers were found for the requested path '{request.path}'; "
-                    f"director just restarted, try again shortly: Request ID: {request.job_id}"
-                )
-            raise NoNamespace(
-                "No sources found for the requested path: no origins found for the requested namespace "
-                f"'{request.path}': Request ID: {request.job_id}"
-            )
-        need = needs(request)
-        found = match(entry, need, filter_errors=self._policy.filter_caches_in_error_state)
+            raise refusals.starting(request) if self._is_starting() else refusals.no_namespace(request)
+        found = match(entry, needs(request), filter_errors=self._policy.filter_caches_in_error_state)
         if not found.origins.members:
-            raise NoCapableServer(
-                "Discovered sources for the namespace, but none support the request: no origins found that support "
-                f"the '{_verb(request)}' request type with queries '{_queries(request)}': "
-                f"See '{self._policy.web_url}' to troubleshoot available origins/caches and their capabilities: "
-                f"Request ID: {request.job_id}"
-            )
+            raise refusals.no_capable_server(request, self._policy.web_url)
         return found
 
-    def _must_ask(self, request: ObjectRequest, found: Match) -> bool:
-        return (
-            request.method in {"GET", "HEAD"}
-            and self._policy.check_origin_presence
-            and not request.skip_stat
-            and not (len(found.origins) == 1 and self._policy.assume_presence_at_single_origin)
-            and (found.namespace.capabilities.public_reads or request.token is not None)
-        )
+    def _generator_for(self, request: ObjectRequest) -> random.Random:
+        """With a seed, the same request meets the same dice again: in any process, after any other request."""
+        seed = self._policy.ranking_seed
+        return random.Random(f"{seed} {request.job_id} {request.path}") if seed else self._generator
 
-    def _with_the_object(self, origins: tuple[Source, ...], request: ObjectRequest) -> tuple[Source, ...]:
-        """The origins that have the object or may have it, the surest first.
+    # -- rank, as far as that needs no evidence
 
-        Origins behind a connection broker cannot be asked and count as having it.
-        """
-        evidence = self._ask(
-            tuple(source.server for source in origins),
-            request.path,
-            bearer=request.token.value if request.token else None,
-            authority=request.authority,
-            deadline=request.deadline,
-        )
-        tiers = [
-            (0 if source.server.broker_url else _TIER[told.presence], source)
-            for source, told in zip(origins, evidence, strict=True)
-            if source.server.broker_url or told.presence is not Presence.ABSENT
-        ]
-        if not tiers:
-            raise ObjectNotFound("All sources report object was not found")
-        return tuple(source for _tier, source in sorted(tiers, key=lambda pair: pair[0]))
+    def _rank_origins(self, case: Case) -> tuple[Source, ...]:
+        return rank(case.found.origins, self._policy.cache_sort_method, _place_of_source, case.client, case.generator)
 
-    def _rank(self, sources: Group[Source], client: Coordinate) -> tuple[Source, ...]:
-        return rank(sources, self._policy.cache_sort_method, _place_of_source, client, self._generator)
+    def _rank_caches(self, case: Case) -> tuple[ServerAd, ...]:
+        """Those that may be named: all, or the working set of `adaptive`."""
+        capable = case.found.caches.capable
+        ranked = rank(capable, self._policy.cache_sort_method, _place_of_server, case.client, case.generator)
+        return ranked[: self._policy.adaptive_truncate] if self._policy.is_adaptive else ranked
 
-    def _ranked_caches(self, found: Match, client: Coordinate) -> tuple[ServerAd, ...]:
-        ranked = rank(found.caches.capable, self._policy.cache_sort_method, _place_of_server, client, self._generator)
-        return ranked + found.caches.doubtful if found.caches.doubtful else ranked
+    # -- choose, by what was learned
 
-    def _choose(
-        self,
-        request: ObjectRequest,
-        found: Match,
-        origins: tuple[Source, ...],
-        client: Coordinate,
-        *,
-        to_origins: bool,
-    ) -> tuple[ServerAd, ...]:
-        if to_origins:
-            servers = tuple(source.server for source in origins[: headers.MAX_SERVERS])
-            chained = self._policy.caches_pull_from_caches and request.prefer_cached and request.method == "GET"
-            if chained and len(servers) < headers.MAX_SERVERS:
-                servers = self._ranked_caches(found, client)[: headers.MAX_SERVERS - len(servers)] + servers
-            return servers
-        caches = self._ranked_caches(found, client)
-        if caches:
-            return caches
+    def _retry_after_s(self, origins: tuple[Source, ...]) -> int:
+        """Whole seconds until the first of these origins will be asked again."""
+        waits_s = (self._health_of(source.server).next_probe_in_s or 0.0 for source in origins)
+        return max(1, math.ceil(min(waits_s)))
+
+    def _choose(self, case: Case, origins: tuple[Source, ...], caches: tuple[ServerAd, ...], told: Told) -> _Choice:
+        by_origins = self._choose_origins(case, origins, told)
+        if not case.to_origins:
+            return self._choose_caches(case, by_origins.origins, caches, told)
+        room = headers.MAX_SERVERS - len(by_origins.servers)
+        if room == 0 or not case.to_caches:
+            return by_origins
+        named, weighed = self._settle_caches(case, caches, told)
+        return _Choice(named[:room] + by_origins.servers, by_origins.origins, weighed + by_origins.weighed)
+
+    def _choose_origins(self, case: Case, origins: tuple[Source, ...], told: Told) -> _Choice:
+        """The origins that have the object or may have it, the surest first."""
+        weighed: tuple[Weighed, ...] = ()
+        if self._policy.is_adaptive and case.to_origins:
+            working_set = candidates(origins, told)[: self._policy.adaptive_truncate]
+            drawn, weighed = draw_origins(working_set, case.client, self._health_of, case.generator)
+            origins = tuple(candidate.source for candidate in drawn)
+        elif told:
+            origins = tuple(candidate.source for candidate in candidates(origins, told))
+        return _Choice(tuple(source.server for source in origins[: headers.MAX_SERVERS]), origins, weighed)
+
+    def _choose_caches(
+        self, case: Case, origins: tuple[Source, ...], caches: tuple[ServerAd, ...], told: Told
+    ) -> _Choice:
+        """The caches; if there is none, the first origin that may be read directly."""
+        servers, weighed = self._settle_caches(case, caches, told)
+        if servers:
+            return _Choice(servers, origins, weighed)
         readable = next((source.server for source in origins if may(source, Need.DIRECT_READS)), None)
         if readable is None:
-            raise NoUsableServer(
-                "No caches can fulfill this request and no fallback origins with the 'DirectReads' capability found "
-                f"for this object. Request ID: {request.job_id}"
-            )
-        return (readable,)
+            raise refusals.no_usable_server(case.request)
+        return _Choice((readable,), origins)
 
-    def _tell(
-        self,
-        request: ObjectRequest,
-        found: Match,
-        origins: tuple[Source, ...],
-        servers: tuple[ServerAd, ...],
-        client: Coordinate,
-    ) -> Redirection:
+    def _settle_caches(
+        self, case: Case, caches: tuple[ServerAd, ...], told: Told
+    ) -> tuple[tuple[ServerAd, ...], tuple[Weighed, ...]]:
+        """The caches in the order in which they are named, and what spoke for them."""
+        weighed: tuple[Weighed, ...] = ()
+        if self._policy.is_adaptive:
+            weighed = draw_caches(caches, told, case.client, self._health_of, case.generator)
+            caches = tuple(one.server for one in weighed)
+        doubtful = case.found.caches.doubtful
+        return caches + doubtful if doubtful else caches, weighed
+
+    # -- tell
+
+    def _tell(self, case: Case, choice: _Choice, *, with_evidence: bool) -> Redirection:
+        request, found, origins = case.request, case.found, choice.origins
         namespace_headers = found.origins.derive(
             ("headers", origins), lambda _members: headers.describe(origins, prefix=found.prefix)
         )
         quoted_path = quote_path(request.path)
         return Redirection(
-            location=headers.location(servers[0], quoted_path, request),
+            location=headers.location(choice.servers[0], quoted_path, request),
             headers=headers.redirect_headers(
-                servers, request, quoted_path, prefix=found.prefix, namespace_headers=namespace_headers
+                choice.servers, request, quoted_path, prefix=found.prefix, namespace_headers=namespace_headers
             ),
-            debug=debug_body(servers, client, self._policy.cache_sort_method, request.address)
-            if request.debug
-            else None,
+            debug=self._debug(case, choice) if request.debug else None,
+            with_evidence=with_evidence,
         )
 
-    def _to_monitoring(self, request: ObjectRequest) -> Redirection:
-        """To the director's own test files, which caches fetch through it."""
-        own = ServerAd(
-            kind=ServerKind.ORIGIN,
-            name="",
-            data_url=self._policy.web_url,
-            base_url=f"{self._policy.web_url}/api/v1.0/director/healthTest",
-        )
-        told = (("X-Pelican-Namespace", f"namespace={MONITORING}, require-token=false"),)
-        quoted_path = quote_path(request.path)
-        return Redirection(
-            location=headers.location(own, quoted_path, request),
-            headers=headers.redirect_headers((own,), request, quoted_path, prefix=MONITORING, namespace_headers=told),
-        )
+    def _debug(self, case: Case, choice: _Choice) -> dict[str, object]:
+        method = self._policy.cache_sort_method
+        return debug_body(choice.servers, choice.weighed, case.client, method, case.request.address)
 
 
 def _place_of_source(source: Source) -> Coordinate | None:
@@ -235,19 +220,3 @@ def _place_of_source(source: Source) -> Coordinate | None:
 
 def _place_of_server(server: ServerAd) -> Coordinate | None:
     return server.coordinate
-
-
-_VERBS = {"GET": "get", "PUT": "put", "DELETE": "delete"}
-
-
-def _verb(request: ObjectRequest) -> str:
-    """Pelican's word for what is asked, in messages."""
-    if request.method == "PROPFIND":
-        return "ls" if lists(request) else "stat"
-    return _VERBS.get(request.method, "unknown")
-
-
-def _queries(request: ObjectRequest) -> str:
-    """Pelican's words for the capabilities that the query asks for, in messages."""
-    asked: Sequence[tuple[bool, str]] = ((request.direct_read, "DirectReads"), (request.recursive, "Listings"))
-    return " AND ".join(name for is_asked, name in asked if is_asked)

@@ -9,7 +9,6 @@ from director_wsgi.runtime.parameters import PARAMETERS
 from director_wsgi.runtime.rows import variable_of
 
 INERT: Final = (
-    "Director.AdaptiveSortEWMATimeConstant",
     "Director.DbLocation",
     "Director.EnableBroker",
     "Director.EnableOIDC",

@@ -97,6 +97,11 @@ class Config:
         "How many of the nearest servers the ranking `adaptive` looks at.",
         check=between(3, 100), forgiving=True,
     )
+    status_time_constant_s: float = row(
+        300.0, kinds.DURATION, "Director.AdaptiveSortEWMATimeConstant",
+        "How slowly the ranking `adaptive` forgets what a server said of its own health.",
+        check=between(0.001, 86400, "1ms to 24h"), forgiving=True,
+    )
     ranking_seed: str = row(
         "", kinds.TEXT, "Director.RankingSeed",
         "Makes the rankings `random` and `adaptive` replayable: the same seed, path and job id give the same order.",

@@ -1,81 +1,174 @@
 """One asker's wait for several servers.
 
-An asker waits at one place only, its inbox. Slots and answers arrive there in the order in which they come about, so
-that no door and no server is waited for while another has opened or answered. Whatever is to end the wait earlier has
-one place to stand: the condition of the loop in `ask_all`.
+An asker waits at one place only, its inbox. Answers arrive there in the order in which they come about, and so does the
+news that the client has gone. So no server is waited for while another has answered, and the wait ends at the first of:
+enough known, the deadline, nobody there any more.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from functools import partial
 from queue import Empty, SimpleQueue
 
-from director_wsgi.limits.deadline import Deadline
-from director_wsgi.limits.slots import Place, Slots
-from director_wsgi.stat.evidence import Evidence, Reason
-from director_wsgi.stat.server import Tell
+from director_wsgi.limits.coalesce import Lost
+from director_wsgi.limits.deadline import Clock, Deadline
+from director_wsgi.limits.lanes import Permit
+from director_wsgi.runtime.clients import Watchable
+from director_wsgi.stat.evidence import Evidence, Presence, Reason
+from director_wsgi.stat.patience import Patience
 
-NO_SLOT = Evidence.unknown(Reason.NO_SLOT)
-"""The door was shut until the deadline."""
+GRACE_FACTOR = 1.0
+"""How long stragglers are waited for, in proportion to what the answers took that are there."""
 
-LEFT = Evidence.unknown(Reason.TIMED_OUT)
-"""The asker left at its deadline; the server is still being asked."""
+LEAST_GRACE_S = 0.01
+MOST_GRACE_S = 0.1
+
+_LOST = Evidence.unknown(Reason.CLOSED)
 
 
 @dataclass(frozen=True, slots=True)
-class Errand:
-    """One server that is to be asked.
+class Terms:
+    """Until when an asker waits, and for whom.
 
     Attributes:
-        slots: The server's door.
-        start: Asks the server without waiting, once the asker has a slot, and takes over that slot. What it is given
-            is told the answer, once.
+        deadline: When to leave.
+        namespace: Whom the wait is charged to.
+        patience: How much has to be known before that.
+        client: By which its going is noticed; None if that can't be told.
     """
 
-    slots: Slots
-    start: Callable[[Tell], None]
+    deadline: Deadline
+    namespace: str
+    patience: Patience
+    client: Watchable | None
 
 
-def ask_all(errands: Mapping[int, Errand], deadline: Deadline) -> dict[int, Evidence]:
-    """Ask every server that has room, then wait for slots and answers until `deadline`.
+class Inbox:
+    """Where what an asker waits for arrives, from any thread."""
 
-    Every server is asked before any is waited for. At the doors still shut places are taken at once, at all of them;
-    each is worth what `slots.acquire(timeout=deadline.remaining_s())` would be there alone.
+    def __init__(self) -> None:
+        self._queue: SimpleQueue[tuple[int, Evidence] | None] = SimpleQueue()
+
+    def put(self, index: int, answer: Evidence | Lost) -> None:
+        """An answer has come."""
+        self._queue.put((index, _LOST if isinstance(answer, Lost) else answer))
+
+    def put_gone(self) -> None:
+        """The client has gone."""
+        self._queue.put(None)
+
+    def get(self, timeout_s: float) -> tuple[int, Evidence] | None:
+        """The next arrival, None for a client that has gone; raises `queue.Empty` if there is none in time."""
+        return self._queue.get(timeout=timeout_s)
+
+    def get_nowait(self) -> tuple[int, Evidence] | None:
+        """The same, without waiting."""
+        return self._queue.get_nowait()
+
+
+def wait_for_answers(
+    inbox: Inbox,
+    answers: dict[int, Evidence],
+    *,
+    pending: set[int],
+    began_at: float,
+    terms: Terms,
+    permit: Callable[[], Permit | None],
+    clock: Clock,
+) -> bool:
+    """Wait until enough is known, the deadline has passed, or the client has gone.
 
     Args:
-        errands: Whom to ask, by any number that tells them apart.
-        deadline: When to leave. What has been started goes on.
+        inbox: Where the answers of those asked arrive.
+        answers: What is known already; what arrives is added.
+        pending: Who is being asked; emptied as they answer.
+        began_at: When they were asked, on `clock`.
+        terms: Until when, and for whom.
+        permit: Gives the right to wait, or None: then only what has arrived by now counts.
+        clock: Monotonic seconds.
 
     Returns:
-        For each errand the answer, `LEFT` or `NO_SLOT`.
+        Whether the client has gone.
     """
-    inbox: SimpleQueue[tuple[int, Evidence | None]] = SimpleQueue()  # None: the slot waited for is there
-    answers: dict[int, Evidence] = {}
-    places: dict[int, Place] = {}
+    wait = _Wait(inbox, answers, pending, terms, began_at=began_at, clock=clock)
+    if wait.take_what_is_there():
+        return False
+    lane = permit()
+    if lane is None:
+        return False
+    watching: AbstractContextManager[object] = (
+        nullcontext() if terms.client is None else terms.client.watching(inbox.put_gone)
+    )
+    with lane, watching:
+        return wait.take_what_comes()
 
-    def start(which: int) -> None:
-        errands[which].start(lambda answer: inbox.put((which, answer)))
 
-    shut = []
-    for which, errand in errands.items():
-        if errand.slots.acquire(blocking=False):
-            start(which)
-        else:
-            shut.append(which)
-    try:
-        for which in shut:
-            places[which] = errands[which].slots.queue_up(partial(inbox.put, (which, None)))
-        while len(answers) < len(errands):
-            which, answer = inbox.get(timeout=deadline.remaining_s())
-            if answer is not None:
-                answers[which] = answer
-            else:
-                del places[which]
-                start(which)
-    except Empty:
-        pass
-    finally:
-        for which, place in places.items():
-            if errands[which].slots.leave(place):  # granted in this very moment
-                errands[which].slots.release()
-    return {which: answers.get(which, NO_SLOT if which in places else LEFT) for which in errands}
+class _Wait:
+    """The state of one wait; used by one thread."""
+
+    def __init__(
+        self,
+        inbox: Inbox,
+        answers: dict[int, Evidence],
+        pending: set[int],
+        terms: Terms,
+        *,
+        began_at: float,
+        clock: Clock,
+    ) -> None:
+        self._inbox = inbox
+        self._answers = answers
+        self._pending = pending
+        self._began_at = began_at
+        self._deadline = terms.deadline
+        self._patience = terms.patience
+        self._clock = clock
+        self._has_grace = False
+
+    def take_what_is_there(self) -> bool:
+        """Whether nothing is left to wait for."""
+        try:
+            while self._pending:
+                self._take(self._inbox.get_nowait())
+        except Empty:
+            pass
+        return not self._pending or self._is_enough()
+
+    def take_what_comes(self) -> bool:
+        """Whether the client has gone."""
+        try:
+            while self._pending and not self._is_enough():
+                if self._take(self._inbox.get(self._deadline.remaining_s())):
+                    return True
+        except Empty:
+            pass
+        return False
+
+    def _take(self, arrival: tuple[int, Evidence] | None) -> bool:
+        if arrival is None:
+            return True
+        index, answer = arrival
+        self._pending.discard(index)
+        self._answers[index] = answer
+        return False
+
+    def _is_enough(self) -> bool:
+        """Whether the answer may go out; the first presence starts the stragglers' grace.
+
+        The grace is taken from the answers that came: whoever needs twice as long as the one that has the object is
+        not worth waiting for.
+        """
+        if not any(is_there(answer) for answer in self._answers.values()):
+            return False
+        if self._patience is Patience.FIRST:
+            return True
+        if not self._has_grace:
+            self._has_grace = True
+            took_s = self._clock() - self._began_at
+            self._deadline = self._deadline.at_most(min(max(took_s * GRACE_FACTOR, LEAST_GRACE_S), MOST_GRACE_S))
+        return self._deadline.has_passed()
+
+
+def is_there(answer: Evidence) -> bool:
+    """Whether a server is known to have the object now, by an answer that holds."""
+    return answer.presence is Presence.PRESENT and answer.stale_s is None

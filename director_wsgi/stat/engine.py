@@ -1,89 +1,51 @@
 """Asking servers: the gates, in their order.
 
-1. Remembered? Evidence that still holds answers, and nobody is asked.
-2. A slot free? First at every server, without waiting; then places are taken at all doors still shut (`asking`).
-3. HEAD, on the server's own threads, with an end of its own. An asker leaves at its deadline; the HEAD goes on, and
-   what it finds is evidence for the next one.
+1. Remembered? Then that is the answer; near its end it is asked for again in the background.
+2. Breaker closed? An open one costs a look-up, no wait: the answer is what was known before, or nothing. When its
+   back-off is over, a probe goes out in the background, for an object that the server had not long ago if one is known.
+3. Being asked already? Then that flight is joined.
+4. A slot free? All servers are asked before any is waited for.
+5. `HEAD`, with an end of its own.
+
+Then there is one wait for all, and only for who holds a permit of the lane: until enough is known, the deadline, or the
+client is gone.
 """
 
+import random
 import threading
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
 from functools import partial
-from urllib.parse import urlsplit
 
 from director_wsgi.federation.models import ServerAd
+from director_wsgi.limits.breaker import Pass
+from director_wsgi.limits.coalesce import Coalescer, Seat
 from director_wsgi.limits.deadline import Clock, Deadline, monotonic
+from director_wsgi.limits.lanes import Lanes, Permit
 from director_wsgi.limits.ttl import TTLTable
-from director_wsgi.outbound.client import Cancellation
-from director_wsgi.runtime.leases import Lease, LeaseError, Leases
-from director_wsgi.stat.asking import LEFT, NO_SLOT, Errand, ask_all
-from director_wsgi.stat.evidence import Evidence, EvidenceTable, Lifetimes, Presence, Reason
-from director_wsgi.stat.head import Client, head
-from director_wsgi.stat.server import Bulkhead, Tell
+from director_wsgi.runtime.clients import Watchable
+from director_wsgi.runtime.leases import LeaseError, Leases
+from director_wsgi.stat.asking import Inbox, Terms, is_there, wait_for_answers
+from director_wsgi.stat.evidence import PUBLIC, Evidence, Presence, Reason
+from director_wsgi.stat.flight import HeadFlight, Known, Question
+from director_wsgi.stat.head import Client
+from director_wsgi.stat.patience import Patience
+from director_wsgi.stat.policy import StatPolicy
+from director_wsgi.stat.report import GATES, ServerState, StatStatistics
+from director_wsgi.stat.roster import Roster, state_of
+
+__all__ = ["Patience", "ServerState", "StatEngine", "StatPolicy", "StatStatistics"]
 
 WRITES_REMEMBERED = 10_000
-"""Paths of which it is remembered that they were written; beyond that the oldest are forgotten early."""
+"""Paths whose absence is not believed for a moment; the oldest makes room."""
+
+MAX_FLIGHTS = 10_000
+"""HEADs that may be shared at once; one more is made, but not shared."""
 
 _NOT_ASKED = Evidence.unknown(Reason.NOT_ASKED)
+_NO_SLOT = Evidence.unknown(Reason.NO_SLOT)
+_TIMED_OUT = Evidence.unknown(Reason.TIMED_OUT)
+_CIRCUIT_OPEN = Evidence.unknown(Reason.CIRCUIT_OPEN)
 _CLOSED = Evidence.unknown(Reason.CLOSED)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StatPolicy:
-    """What the operator decides about asking servers.
-
-    Attributes:
-        timeout_s: Longest life of one HEAD by the clock on the wall, from slot to answer.
-        slots: Most HEADs in flight to one server.
-        lifetimes: How long evidence holds.
-        capacity: Most pieces of evidence kept of one server.
-    """
-
-    timeout_s: float = 2.0
-    slots: int = 100
-    lifetimes: Lifetimes = field(default_factory=Lifetimes)
-    capacity: int = 2000
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StatStatistics:
-    """How often each gate answered since the start, once per server and ask, and what there is now.
-
-    Attributes:
-        remembered: Answered from memory.
-        not_asked: Can only be reached through a broker, or the deadline had passed already.
-        asked: HEADs begun.
-        no_slot: Doors that were shut until the deadline.
-        left: HEADs still under way when their asker left.
-        in_flight: HEADs under way now.
-        servers: Servers for which slots and threads are held now.
-    """
-
-    remembered: int
-    not_asked: int
-    asked: int
-    no_slot: int
-    left: int
-    in_flight: int
-    servers: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Question:
-    """What one ask wants to know, and as whom."""
-
-    path: str
-    bearer: str | None = field(repr=False)
-    authority: str = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class _Known:
-    """One server: what it has said, and how it is asked."""
-
-    evidence: EvidenceTable
-    lease: Lease[Bulkhead]
 
 
 class StatEngine:
@@ -96,10 +58,14 @@ class StatEngine:
         policy: What the operator decided.
         build_client: Makes the client of one server, given how many connections it may keep.
         leases: Owner of slots, threads and connections; whoever made it closes it, after this.
+        generator: Randomness for jitter.
         clock: Monotonic seconds.
+
+    Attributes:
+        lanes: The right of a handler thread to wait.
     """
 
-    # _lock guards _known, _counts and _is_closed; nothing is called under it.
+    # _lock guards _counts; nothing is called under it.
 
     def __init__(
         self,
@@ -107,20 +73,36 @@ class StatEngine:
         policy: StatPolicy,
         build_client: Callable[[int], Client],
         leases: Leases,
+        generator: random.Random | None = None,
         clock: Clock = monotonic,
     ) -> None:
-        self._policy = policy
-        self._build_client = build_client
-        self._leases = leases
+        self.lanes = Lanes(policy.lanes)
+        self._timeout_s = policy.timeout_s
+        self._absence_s = policy.lifetimes.absence_s
         self._clock = clock
+        self._roster = Roster(
+            policy=policy,
+            build_client=build_client,
+            leases=leases,
+            generator=generator or random.Random(),
+            clock=clock,
+        )
+        self._flights: Coalescer[tuple[str, str, str], Evidence] = Coalescer(MAX_FLIGHTS)
         self._written: TTLTable[str, bool] = TTLTable(WRITES_REMEMBERED, clock)
         self._lock = threading.Lock()
-        self._known: dict[str, _Known] = {}
-        self._counts = {"remembered": 0, "not_asked": 0, "asked": 0, "no_slot": 0, "left": 0}
-        self._is_closed = False
+        self._counts = dict.fromkeys(GATES, 0)
 
     def ask(
-        self, servers: tuple[ServerAd, ...], path: str, *, bearer: str | None, authority: str, deadline: Deadline
+        self,
+        servers: tuple[ServerAd, ...],
+        path: str,
+        *,
+        bearer: str | None,
+        authority: str,
+        deadline: Deadline,
+        namespace: str = "",
+        patience: Patience = Patience.BEST,
+        client: Watchable | None = None,
     ) -> tuple[Evidence, ...]:
         """Ask each server whether it has the object.
 
@@ -131,17 +113,20 @@ class StatEngine:
             authority: Under whose name answers are kept and recalled; the same for nobody but the holders of one
                 token.
             deadline: When to stop waiting. If it has passed already, only what is remembered answers.
+            namespace: Whom the wait is charged to, so that no namespace takes the whole lane.
+            patience: How much has to be known before the answer may go out.
+            client: By which the client's going is noticed; None if that can't be told.
 
         Returns:
             `results[i]` is what is known of the object at `servers[i]`. Who has not answered is UNKNOWN: TIMED_OUT
-            if it is still being asked, NO_SLOT if it was too busy to be asked, NOT_ASKED if it was not to be asked.
-            Nothing a server does raises.
+            if it is still being asked, NO_SLOT if it was too busy to be asked, CIRCUIT_OPEN if it is not asked for
+            now, NOT_ASKED if it was not to be asked. Nothing a server does raises.
         """
-        question = _Question(path=path, bearer=bearer, authority=authority)
+        question = Question(path=path, bearer=bearer, authority=authority)
         answers = self._recall(servers, question)
-        self._count(remembered=len(answers))
-        if len(answers) < len(servers) and not deadline.has_passed():
-            answers |= self._ask_others(servers, answers, question, deadline)
+        has_enough = patience is Patience.FIRST and any(is_there(answer) for answer in answers.values())
+        if len(answers) < len(servers) and not has_enough and not deadline.has_passed():
+            self._ask_others(servers, answers, question, Terms(deadline, namespace, patience, client))
         self._count(not_asked=len(servers) - len(answers))
         return tuple(answers.get(index, _NOT_ASKED) for index in range(len(servers)))
 
@@ -151,120 +136,159 @@ class StatEngine:
         Holds for all servers and all authorities, and for every HEAD that is under way, since an answer from before
         the write may arrive after it: for as long as such an answer could be remembered.
         """
-        self._written.put(path, True, self._policy.lifetimes.absence_s + self._policy.timeout_s)
+        self._written.put(path, True, self._absence_s + self._timeout_s)
+
+    def heard_from(self, data_url: str) -> None:
+        """The server has advertised itself: if it is not being asked for now, that is worth a try."""
+        known = self._roster.get(data_url)
+        if known is not None:
+            known.health.breaker.hint_alive()
 
     def retain(self, data_urls: Collection[str]) -> None:
-        """Give back what belongs to servers other than these. Does not wait."""
-        kept = frozenset(data_urls)
-        with self._lock:
-            gone = [self._known.pop(data_url) for data_url in self._known.keys() - kept]
-        for known in gone:
-            known.lease.release()
+        """Give back what belongs to servers other than these, and threads that have nothing to do. Does not wait."""
+        self._roster.retain(data_urls)
 
     def close(self) -> None:
         """Ask nobody any more, and give everything back. Does not wait: `Leases.close` does."""
-        with self._lock:
-            self._is_closed = True
-        self.retain(())
+        self._roster.close()
 
     def statistics(self) -> StatStatistics:
         """The counts and states of this moment."""
         with self._lock:
             counts = dict(self._counts)
-            bulkheads = [known.lease.value for known in self._known.values()]
-        return StatStatistics(
-            **counts, in_flight=sum(bulkhead.in_flight for bulkhead in bulkheads), servers=len(bulkheads)
-        )
+        states = self._roster.states()
+        return StatStatistics(**counts, in_flight=sum(state.slots_in_use for state in states), servers=len(states))
+
+    def servers(self) -> tuple[ServerState, ...]:
+        """How every server that has been asked is doing."""
+        return self._roster.states()
+
+    def state_of(self, data_url: str) -> ServerState | None:
+        """How one server is doing; None if it has not been asked yet."""
+        known = self._roster.get(data_url)
+        return None if known is None else state_of(data_url, known)
 
     # -- first gate
 
-    def _recall(self, servers: tuple[ServerAd, ...], question: _Question) -> dict[int, Evidence]:
+    def _recall(self, servers: tuple[ServerAd, ...], question: Question) -> dict[int, Evidence]:
         """What is remembered, by the server's index."""
-        with self._lock:
-            known = [self._known.get(server.data_url) for server in servers]
         may_have_come = question.path in self._written
-        answers = {}
-        for index, one in enumerate(known):
-            answer = one.evidence.recall(question.path, question.authority) if one is not None else None
-            if answer is not None and not (may_have_come and answer.presence is Presence.ABSENT):
-                answers[index] = answer
+        answers: dict[int, Evidence] = {}
+        for index, known in enumerate(self._roster.get_all(servers)):
+            recalled = known.evidence.recall(question.path, question.authority) if known is not None else None
+            if recalled is None or (may_have_come and recalled.evidence.presence is Presence.ABSENT):
+                continue
+            answers[index] = recalled.evidence
+            if recalled.is_due and known is not None:
+                self._refresh(known, servers[index], question)
+        self._count(remembered=len(answers))
         return answers
 
-    # -- second and third gate
+    def _refresh(self, known: Known, server: ServerAd, question: Question) -> None:
+        """Ask again before memory ends; detached from the request that noticed."""
+        pass_ = known.health.breaker.admit()
+        if pass_ is not None and self._detach(known, server, question, pass_, waits=False):
+            self._count(refreshed=1)
+
+    # -- the other gates
 
     def _ask_others(
-        self, servers: tuple[ServerAd, ...], answers: dict[int, Evidence], question: _Question, deadline: Deadline
-    ) -> dict[int, Evidence]:
-        """Ask those without an answer, by their index; those that can't be asked are missing in what is returned."""
-        closed: dict[int, Evidence] = {}
-        errands: dict[int, Errand] = {}
+        self,
+        servers: tuple[ServerAd, ...],
+        answers: dict[int, Evidence],
+        question: Question,
+        terms: Terms,
+    ) -> None:
+        """Ask those without an answer, and put into `answers` what they say."""
+        inbox = Inbox()
+        seats: dict[int, Seat[Evidence]] = {}
+        led: dict[int, HeadFlight] = {}
+        began_at = self._clock()
         for index, server in enumerate(servers):
             if index in answers or server.broker_url:
                 continue
             try:
-                known = self._know(server, deadline)
+                known = self._roster.meet(server, terms.deadline)
             except LeaseError:
-                closed[index] = _CLOSED
+                answers[index] = _CLOSED
                 continue
-            errands[index] = Errand(known.lease.value.slots, partial(self._start, known, server, question))
-        told = ask_all(errands, deadline)
-        self._count(
-            no_slot=sum(answer is NO_SLOT for answer in told.values()),
-            left=sum(answer is LEFT for answer in told.values()),
-        )
-        return closed | told
-
-    def _know(self, server: ServerAd, deadline: Deadline) -> _Known:
-        """The server's memory, slots and threads; made if it has not been asked before.
-
-        Raises:
-            LeaseError: This engine is closed, or another asker was still building it at the deadline.
-        """
-        with self._lock:
-            known = self._known.get(server.data_url)
-        if known is not None:
-            return known
-        lease = self._leases.acquire(
-            ("stat", server.data_url, self._policy.slots, self._build_client),
-            partial(self._build, server),
-            Bulkhead.close,
-            deadline=deadline,
-        )
-        evidence = EvidenceTable(capacity=self._policy.capacity, lifetimes=self._policy.lifetimes, clock=self._clock)
-        made = _Known(evidence, lease)
-        with self._lock:
-            # Another asker may have been faster, or `close`.
-            known = None if self._is_closed else self._known.setdefault(server.data_url, made)
-        if known is not made:
-            lease.release()
-        if known is None:
-            raise LeaseError("closed")
-        return known
-
-    def _build(self, server: ServerAd) -> Bulkhead:
-        host = urlsplit(server.base_url).netloc.rpartition("@")[2]
-        return Bulkhead(host, slots=self._policy.slots, client=self._build_client(self._policy.slots))
-
-    def _start(self, known: _Known, server: ServerAd, question: _Question, tell: Tell) -> None:
-        self._count(asked=1)
-        end = Deadline.after(self._policy.timeout_s, self._clock)
-
-        def ask(client: Client, cancellation: Cancellation) -> Evidence:
-            """Runs on a thread of the server; the answer is remembered whether or not anybody still waits for it."""
-            answer = head(
-                client,
-                server.base_url,
-                question.path,
-                bearer=question.bearer,
-                deadline=end,
-                cancellation=cancellation,
+            pass_ = known.health.breaker.admit()
+            if pass_ is None or pass_.is_probe:
+                if pass_ is not None:
+                    self._probe(known, server, question, pass_)
+                answers[index] = self._without_asking(known, question)
+                continue
+            head = self._flight(known, server, question, pass_)
+            seats[index] = self._flights.join(_key(server, question), partial(inbox.put, index), head.launch)
+            if seats[index].is_leader:
+                led[index] = head
+            else:
+                known.health.breaker.undecided(pass_)
+                self._count(joined=1)
+        is_gone = False
+        try:
+            is_gone = wait_for_answers(
+                inbox,
+                answers,
+                pending=set(seats),
+                began_at=began_at,
+                terms=terms,
+                permit=partial(self._permit, terms.namespace),
+                clock=self._clock,
             )
-            known.evidence.remember(question.path, question.authority, answer)
-            return answer
+        finally:
+            # Before the seats are left: a flight that nobody wants any more is dropped at the door.
+            no_slot = [index for index, head in led.items() if index not in answers and head.is_waiting]
+            for seat in seats.values():
+                seat.leave(gone=is_gone)
+        left = [index for index in seats if index not in answers and index not in no_slot]
+        answers.update(dict.fromkeys(no_slot, _NO_SLOT) | dict.fromkeys(left, _TIMED_OUT))
+        self._count(no_slot=len(no_slot), left=len(left), gone=int(is_gone))
 
-        known.lease.value.start(ask, tell)
+    def _permit(self, namespace: str) -> Permit | None:
+        permit = self.lanes.take_nowait(namespace)
+        if permit is None:
+            self._count(no_lane=1)
+        return permit
+
+    def _without_asking(self, known: Known, question: Question) -> Evidence:
+        """What is said of a server that is not asked since its breaker is open."""
+        stale = known.evidence.recall_stale(question.path, question.authority)
+        self._count(circuit_open=1, stale=int(stale is not None))
+        return stale or _CIRCUIT_OPEN
+
+    def _probe(self, known: Known, server: ServerAd, question: Question, pass_: Pass) -> None:
+        """Find out whether the server is well again; detached, so that nobody's request waits for a sick server."""
+        public_path = known.evidence.public_path
+        if public_path is not None:
+            question = Question(path=public_path, bearer=None, authority=PUBLIC)
+        if self._detach(known, server, question, pass_, waits=True):
+            self._count(probed=1)
+
+    def _detach(self, known: Known, server: ServerAd, question: Question, pass_: Pass, *, waits: bool) -> bool:
+        head = self._flight(known, server, question, pass_)
+        launch = head.launch if waits else head.launch_nowait
+        if self._flights.launch_detached(_key(server, question), launch):
+            return True
+        known.health.breaker.undecided(pass_)
+        return False
+
+    def _flight(self, known: Known, server: ServerAd, question: Question, pass_: Pass) -> HeadFlight:
+        return HeadFlight(
+            known,
+            server,
+            question,
+            pass_,
+            timeout_s=self._timeout_s,
+            clock=self._clock,
+            count=partial(self._count, asked=1),
+        )
 
     def _count(self, **gates: int) -> None:
         with self._lock:
             for gate, times in gates.items():
                 self._counts[gate] += times
+
+
+def _key(server: ServerAd, question: Question) -> tuple[str, str, str]:
+    return server.data_url, question.path, question.authority

@@ -106,7 +106,7 @@ class Admission:
 
     def admit(
         self, kind: ServerKind, body: bytes, *, authorization: str | None, user_agent: str, deadline: Deadline
-    ) -> None:
+    ) -> ServerAd:
         """Take an advertisement into the directory.
 
         One that has expired already is not stored, and not refused either, as upstream.
@@ -118,23 +118,29 @@ class Admission:
             user_agent: The header; empty if absent.
             deadline: For everything, questions to the registry included.
 
+        Returns:
+            What the server says of itself.
+
         Raises:
             AdRejected: One of its kinds; nothing was stored.
         """
         outcome = "failed"
         try:
-            outcome = self._admit(kind, body, authorization or "", user_agent, deadline)
+            ad, outcome = self._admit(kind, body, authorization or "", user_agent, deadline)
         except AdRejected as error:
             outcome = type(error).__name__
             raise
         finally:
             self._count(outcome)
+        return ad
 
     def _count(self, outcome: str) -> None:
         with self._counts_lock:
             self._counts[outcome] += 1
 
-    def _admit(self, kind: ServerKind, body: bytes, authorization: str, user_agent: str, deadline: Deadline) -> str:
+    def _admit(
+        self, kind: ServerKind, body: bytes, authorization: str, user_agent: str, deadline: Deadline
+    ) -> tuple[ServerAd, str]:
         if not authorization:
             raise AdForbidden("Bearer token not present in the 'Authorization' header")
         why = refusal(user_agent)
@@ -148,14 +154,14 @@ class Admission:
         self._check_sender(ad, authorization, deadline)
         lifetime_s = self._lifetime_s(parsed)
         if lifetime_s <= 0:
-            return "expired"
+            return ad, "expired"
         ad = replace(
             ad,
             version=settled_version(ad.version, user_agent),
             coordinate=ad.coordinate or self._locate(urlsplit(ad.base_url).hostname or "", deadline),
         )
         self._directory.record(ad, lifetime_s)
-        return "admitted"
+        return ad, "admitted"
 
     def _check_prefix_table(self) -> None:
         if not self._prefixes.loaded:

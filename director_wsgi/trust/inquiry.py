@@ -78,6 +78,11 @@ class Inquiries:
         finally:
             inquiry.close()
 
+    @property
+    def permits_in_use(self) -> int:
+        """How many threads may be waiting for the registry now."""
+        return PERMITS - self.permits._value  # noqa: SLF001, it has no reader of its own
+
     def has_just_failed(self) -> bool:
         """Whether the registry gave no answer when it was last asked, a moment ago."""
         return self._clock() < self._quiet_until

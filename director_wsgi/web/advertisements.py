@@ -9,6 +9,7 @@ from werkzeug.exceptions import BadRequest
 from director_wsgi.errors import AdRejected, InvalidAd
 from director_wsgi.federation.models import ServerKind
 from director_wsgi.limits.deadline import Clock, Deadline
+from director_wsgi.stat.engine import StatEngine
 from director_wsgi.trust.admission import Admission
 from director_wsgi.web.responses import error_response, simple
 
@@ -20,11 +21,12 @@ def _body(kind: ServerKind) -> bytes:
         raise InvalidAd(f"invalid {kind.value} registration: the body could not be read") from None
 
 
-def blueprint(admission: Admission, *, max_bytes: int, timeout_s: float, clock: Clock) -> Blueprint:
+def blueprint(admission: Admission, engine: StatEngine, *, max_bytes: int, timeout_s: float, clock: Clock) -> Blueprint:
     """The two routes by which servers advertise themselves.
 
     Args:
         admission: Decides about them.
+        engine: Told that a server is alive.
         max_bytes: Size of a body; a larger one is refused unread.
         timeout_s: How long deciding about one may take, questions to the registry included.
         clock: Monotonic.
@@ -37,7 +39,7 @@ def blueprint(admission: Admission, *, max_bytes: int, timeout_s: float, clock: 
         try:
             if (request.content_length or 0) > max_bytes:
                 raise InvalidAd(f"invalid {kind.value} registration: the body is larger than {max_bytes} bytes")
-            admission.admit(
+            ad = admission.admit(
                 kind,
                 _body(kind),
                 authorization=request.headers.get("Authorization"),
@@ -46,6 +48,7 @@ def blueprint(admission: Admission, *, max_bytes: int, timeout_s: float, clock: 
             )
         except AdRejected as error:
             return error_response(error)
+        engine.heard_from(ad.data_url)
         return simple(200, "Successful registration")
 
     @routes.post("/registerOrigin")

@@ -16,7 +16,7 @@ from typing import Final
 from flask import Blueprint, Response, request
 
 from director_wsgi.federation.urls import quote_path
-from director_wsgi.redirect.resolver import MONITORING
+from director_wsgi.redirect.monitoring import MONITORING
 from director_wsgi.web.entrance import TARGET
 from director_wsgi.web.responses import simple
 

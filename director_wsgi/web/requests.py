@@ -9,6 +9,7 @@ from director_wsgi.federation.versions import refusal
 from director_wsgi.limits.deadline import Clock, Deadline, WallClock
 from director_wsgi.redirect.geo import parse_coordinate
 from director_wsgi.redirect.request import Endpoint, ObjectRequest
+from director_wsgi.runtime.clients import ClientWatch
 from director_wsgi.runtime.durations import parse_duration
 from director_wsgi.web.addresses import TrustedProxies
 from director_wsgi.web.tokens import read_token
@@ -26,10 +27,12 @@ class RequestReader:
     Attributes:
         redirect_deadline_s: The longest a redirect may take.
         proxies: Whose word on client addresses is taken.
+        clients: Notices who has gone.
     """
 
     redirect_deadline_s: float
     proxies: TrustedProxies
+    clients: ClientWatch
     clock: Clock
     wall: WallClock
 
@@ -60,6 +63,7 @@ class RequestReader:
             )
         # A server joins repeated headers by commas; the first counts.
         timeout = names.get("pelican.timeout") or environ.get("HTTP_X_PELICAN_TIMEOUT", "").partition(",")[0] or None
+        connection = environ.get("gunicorn.socket")
         coordinate = environ.get("HTTP_X_PELICAN_COORDINATE")
         return ObjectRequest(
             method=environ["REQUEST_METHOD"],
@@ -79,6 +83,7 @@ class RequestReader:
             coordinate=parse_coordinate(coordinate) if coordinate else None,
             job_id=job_id,
             deadline=self._deadline(timeout),
+            client=self.clients.of(connection) if connection is not None else None,
         )
 
     def _deadline(self, timeout: str | None) -> Deadline:

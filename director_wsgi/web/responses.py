@@ -25,6 +25,7 @@ STATUS_OF: dict[type[errors.DirectorError], int] = {
     errors.Starting: 429,
     errors.NoCapableServer: 405,
     errors.ObjectNotFound: 404,
+    errors.NothingKnown: 429,  # Go clients come again after 429, not after 503
     errors.NoUsableServer: 404,
     errors.InvalidAd: 400,
     errors.AdForbidden: 403,
@@ -85,7 +86,7 @@ def error_response(error: errors.DirectorError, *, job_id: str = "", cors: bool 
         headers.append(("X-Pelican-JobId", job_id))
     if isinstance(error, errors.TokenExpired):
         headers.append(("WWW-Authenticate", 'Bearer error="invalid_token", error_description="token has expired"'))
-    if isinstance(error, errors.RegistryUnavailable):
+    if isinstance(error, errors.RegistryUnavailable | errors.NothingKnown):
         headers.append(("Retry-After", str(error.retry_after_s)))
     if isinstance(error, errors.NotApproved):
         return json_response({"approval_error": True, "error": str(error)}, status, tuple(headers))

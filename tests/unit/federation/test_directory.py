@@ -1,5 +1,7 @@
 """Who is advertised now: lifetimes, snapshots, and the longest prefix."""
 
+import math
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -136,6 +138,24 @@ def test_a_filtered_server_is_listed_but_never_chosen(clock: FakeClock) -> None:
 
     assert directory.snapshot().match("/x") is None
     assert [server.name for server in directory.snapshot().origins()] == ["O"]
+
+
+def test_what_a_server_says_of_its_health_is_smoothed_over_time(clock: FakeClock) -> None:
+    directory = Directory(clock=clock, status_time_constant_s=100)
+    url = origin("O").data_url
+    assert directory.status_weight(url) is None
+    directory.record(origin("O", "/x", status="ok"), 600)
+    assert directory.status_weight(url) == 1
+
+    clock.advance(100)
+    directory.record(origin("O", "/x", status="critical"), 600)
+
+    assert directory.status_weight(url) == pytest.approx(1 - (1 - math.exp(-1)) * 0.99)
+    directory.record(origin("O", "/x", status="critical"), 600)  # at once: nothing has changed
+    assert directory.status_weight(url) == pytest.approx(1 - (1 - math.exp(-1)) * 0.99)
+    clock.advance(600)
+    directory.snapshot()
+    assert directory.status_weight(url) is None
 
 
 def test_a_full_directory_refuses_newcomers_and_keeps_who_is_there(clock: FakeClock) -> None:

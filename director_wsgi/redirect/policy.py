@@ -1,0 +1,49 @@
+"""What is decided before a step begins: by the operator (`Policy`), and of one request (`Case`)."""
+
+import random
+from dataclasses import dataclass
+
+from director_wsgi.federation.models import Coordinate
+from director_wsgi.redirect.matching import Match
+from director_wsgi.redirect.request import ObjectRequest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """What the operator decides about redirects; Pelican's parameters of the same names, without their room."""
+
+    web_url: str
+    cache_sort_method: str = "distance"
+    adaptive_truncate: int = 6
+    ranking_seed: str = ""
+    when_unknown: str = "redirect"
+    filter_caches_in_error_state: bool = True
+    check_origin_presence: bool = True
+    check_cache_presence: bool = True
+    assume_presence_at_single_origin: bool = True
+    caches_pull_from_caches: bool = False
+
+    @property
+    def is_adaptive(self) -> bool:
+        """Whether the order depends on more than places and dice."""
+        return self.cache_sort_method == "adaptive"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """One request, and what every step needs to know of it.
+
+    Attributes:
+        found: Who may serve it.
+        client: The client's place.
+        generator: Its dice.
+        to_origins: Whether it is sent to origins; else to caches.
+        to_caches: Whether caches are named; with cache chaining, before the origins.
+    """
+
+    request: ObjectRequest
+    found: Match
+    client: Coordinate
+    generator: random.Random
+    to_origins: bool
+    to_caches: bool

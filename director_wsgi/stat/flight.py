@@ -1,0 +1,180 @@
+"""One HEAD, from the question to everybody who wants the answer: the last two gates.
+
+A flight is shared by all who ask the same at the same time. It waits at its server's door for a slot, becomes a HEAD on
+one of the server's threads, and ends as evidence. It has an end of its own: who leaves at a deadline does not end it,
+and its answer serves the next one. It is ended early in two cases: nobody is left while it still waits for a slot; or
+it is under way and every asker's client has gone. Neither says anything of the server.
+"""
+
+import enum
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from director_wsgi.federation.models import ServerAd
+from director_wsgi.limits.breaker import Pass
+from director_wsgi.limits.coalesce import Flight
+from director_wsgi.limits.deadline import Clock, Deadline
+from director_wsgi.limits.slots import Place
+from director_wsgi.outbound.client import Cancellation
+from director_wsgi.stat.evidence import Evidence, EvidenceTable
+from director_wsgi.stat.head import Client, head
+from director_wsgi.stat.health import ServerHealth
+from director_wsgi.stat.server import Bulkhead
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """What is asked, and as whom.
+
+    Attributes:
+        path: Object path, decoded.
+        bearer: Token to ask with; None to ask as the public.
+        authority: Under whose name the answer is kept.
+    """
+
+    path: str
+    bearer: str | None = field(repr=False)
+    authority: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Known:
+    """One server that has been asked: how it is reached, how well it answers, what it has said."""
+
+    bulkhead: Bulkhead
+    health: ServerHealth
+    evidence: EvidenceTable
+
+
+class _State(enum.Enum):
+    WAITING = enum.auto()  # for a slot
+    ASKING = enum.auto()
+    ENDED = enum.auto()
+
+
+Shared = Flight[tuple[str, str, str], Evidence]
+"""By data URL, path and authority."""
+
+
+class HeadFlight:
+    """One HEAD that may be shared. `launch` is what a `Coalescer` calls.
+
+    Args:
+        known: The server.
+        server: Its advertisement.
+        question: What to ask it.
+        pass_: The breaker's leave to ask.
+        timeout_s: Longest life of the HEAD, from slot to answer.
+        clock: Monotonic seconds.
+        count: Told once when the HEAD begins.
+    """
+
+    # _lock guards _state, _place and _cancellation; nothing is called under it.
+
+    def __init__(
+        self,
+        known: Known,
+        server: ServerAd,
+        question: Question,
+        pass_: Pass,
+        *,
+        timeout_s: float,
+        clock: Clock,
+        count: Callable[[], None],
+    ) -> None:
+        self._known = known
+        self._server = server
+        self._question = question
+        self._pass = pass_
+        self._timeout_s = timeout_s
+        self._clock = clock
+        self._count = count
+        self._lock = threading.Lock()
+        self._state = _State.WAITING
+        self._place: Place | None = None
+        self._cancellation: Cancellation | None = None
+        self._began_at = 0.0
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether it has no slot yet."""
+        return self._state is _State.WAITING
+
+    def launch(self, flight: Shared) -> None:
+        """Take a slot, or a place in the queue for one; does not wait."""
+        self._flight = flight
+        flight.on_abandoned = self._abandoned
+        slots = self._known.bulkhead.slots
+        if slots.acquire(blocking=False):
+            self._granted()
+        else:
+            self._place = slots.queue_up(self._granted)
+
+    def launch_nowait(self, flight: Shared) -> None:
+        """The same if a slot is free; else there is no flight."""
+        self._flight = flight
+        if self._known.bulkhead.slots.acquire(blocking=False):
+            self._granted()
+        else:
+            self._state = _State.ENDED
+            self._known.health.breaker.undecided(self._pass)
+            flight.drop()
+
+    def _granted(self) -> None:
+        """A slot is there; on the thread that gave it back, or that of `launch`."""
+        with self._lock:
+            is_wanted = self._state is _State.WAITING
+            if is_wanted:
+                self._state = _State.ASKING
+        if not is_wanted:
+            self._known.bulkhead.slots.release()
+            return
+        self._count()
+        self._began_at = self._clock()
+        cancellation = self._known.bulkhead.start(self._ask, self._landed)
+        with self._lock:
+            self._cancellation = cancellation
+
+    def _ask(self, client: Client, cancellation: Cancellation) -> Evidence:
+        """Runs on a thread of the server."""
+        return head(
+            client,
+            self._server.base_url,
+            self._question.path,
+            bearer=self._question.bearer,
+            deadline=Deadline(self._began_at + self._timeout_s, self._clock),
+            cancellation=cancellation,
+        )
+
+    def _landed(self, evidence: Evidence) -> None:
+        """Runs on a thread of the server, mostly; the answer is remembered whether or not anybody waits for it."""
+        with self._lock:
+            self._state = _State.ENDED
+        known, question = self._known, self._question
+        took_s = self._clock() - self._began_at
+        known.health.learned(self._pass, evidence, took_s=took_s, in_flight=known.bulkhead.in_flight + 1)
+        if known.health.limit is not None:
+            known.bulkhead.slots.resize(known.health.limit.limit)
+        known.evidence.remember(question.path, question.authority, evidence, is_public=question.bearer is None)
+        self._flight.settle(evidence)
+
+    def _abandoned(self, all_gone: bool) -> None:
+        """Nobody wants the answer any more; on the thread of the last who did."""
+        with self._lock:
+            is_asking, cancellation = self._state is _State.ASKING, self._cancellation
+        if is_asking:
+            if all_gone and cancellation is not None and self._flight.drop():
+                cancellation.cancel()
+            return
+        if not self._flight.drop():
+            return  # somebody came just now, or the answer did
+        with self._lock:
+            is_waiting = self._state is _State.WAITING
+            if is_waiting:
+                self._state = _State.ENDED
+        if is_waiting:
+            self._known.health.breaker.undecided(self._pass)
+            if self._place is not None:
+                # If it was granted in this very moment, `_granted` finds that it is not wanted and gives the slot on.
+                self._known.bulkhead.slots.leave(self._place)

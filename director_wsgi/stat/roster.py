@@ -1,0 +1,172 @@
+"""Every server that has been asked, and what belongs to it."""
+
+import random
+import threading
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from functools import partial
+from urllib.parse import urlsplit
+
+from director_wsgi.federation.models import ServerAd
+from director_wsgi.limits.adaptive import AdaptiveLimit
+from director_wsgi.limits.breaker import Breaker
+from director_wsgi.limits.deadline import Clock, Deadline
+from director_wsgi.runtime.leases import Lease, LeaseError, Leases
+from director_wsgi.stat.evidence import EvidenceTable
+from director_wsgi.stat.flight import Known
+from director_wsgi.stat.head import Client
+from director_wsgi.stat.health import ServerHealth
+from director_wsgi.stat.policy import StatPolicy
+from director_wsgi.stat.report import ServerState
+from director_wsgi.stat.server import Bulkhead
+
+INITIAL_SLOTS = 16
+"""What a server that has not been asked before is given at once, if its concurrency adapts."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """What is held of one server."""
+
+    known: Known
+    lease: Lease[Bulkhead]
+
+
+class Roster:
+    """The servers. Any number of threads at once.
+
+    Slots, threads and connections are leased; what a server has said and how well it answers belongs to it as long as
+    it is advertised.
+
+    Args:
+        policy: What the operator decided.
+        build_client: Makes the client of one server, given how many connections it may keep.
+        leases: Owner of slots, threads and connections.
+        generator: Randomness for jitter.
+        clock: Monotonic seconds.
+    """
+
+    # _lock guards _held and _is_closed; nothing is called under it.
+
+    def __init__(
+        self,
+        *,
+        policy: StatPolicy,
+        build_client: Callable[[int], Client],
+        leases: Leases,
+        generator: random.Random,
+        clock: Clock,
+    ) -> None:
+        self._policy = policy
+        self._build_client = build_client
+        self._leases = leases
+        self._generator = generator
+        self._clock = clock
+        self._threads = threading.BoundedSemaphore(policy.threads)
+        self._lock = threading.Lock()
+        self._held: dict[str, _Held] = {}
+        self._is_closed = False
+
+    def get(self, data_url: str) -> Known | None:
+        """What is held of a server; None if it has not been asked yet."""
+        with self._lock:
+            held = self._held.get(data_url)
+        return None if held is None else held.known
+
+    def get_all(self, servers: tuple[ServerAd, ...]) -> list[Known | None]:
+        """The same for several, in their order."""
+        with self._lock:
+            held = [self._held.get(server.data_url) for server in servers]
+        return [None if one is None else one.known for one in held]
+
+    def meet(self, server: ServerAd, deadline: Deadline) -> Known:
+        """What is held of a server; made if it has not been asked before.
+
+        Raises:
+            LeaseError: The roster is closed, or another thread was still building it at the deadline.
+        """
+        known = self.get(server.data_url)
+        if known is not None:
+            return known
+        lease = self._leases.acquire(
+            ("stat", server.data_url, self._policy.slots, self._build_client),
+            partial(self._build, server),
+            Bulkhead.close,
+            deadline=deadline,
+        )
+        made = _Held(self._introduce(lease.value), lease)
+        with self._lock:
+            # Another thread may have been faster, or `close`.
+            held = None if self._is_closed else self._held.setdefault(server.data_url, made)
+        if held is not made:
+            lease.release()
+        if held is None:
+            raise LeaseError("closed")
+        return held.known
+
+    def retain(self, data_urls: Collection[str]) -> None:
+        """Give back what belongs to servers other than these, and threads that have nothing to do. Does not wait."""
+        kept = frozenset(data_urls)
+        with self._lock:
+            gone = [self._held.pop(data_url) for data_url in self._held.keys() - kept]
+            stay = tuple(self._held.values())
+        for held in gone:
+            held.lease.release()
+        for held in stay:
+            held.known.bulkhead.give_threads_back()
+
+    def close(self) -> None:
+        """Meet nobody any more, and give everything back. Does not wait: `Leases.close` does."""
+        with self._lock:
+            self._is_closed = True
+        self.retain(())
+
+    def states(self) -> tuple[ServerState, ...]:
+        """How every server is doing."""
+        with self._lock:
+            held = tuple(self._held.items())
+        return tuple(state_of(data_url, one.known) for data_url, one in held)
+
+    def _introduce(self, bulkhead: Bulkhead) -> Known:
+        policy, clock = self._policy, self._clock
+        limit = None
+        if policy.adapts:
+            limit = AdaptiveLimit(initial=min(INITIAL_SLOTS, policy.slots), most=policy.slots, clock=clock)
+            bulkhead.slots.resize(limit.limit)
+        breaker = Breaker(policy.breaker, clock, random.Random(self._generator.random()))
+        evidence = EvidenceTable(
+            capacity=policy.capacity,
+            lifetimes=policy.lifetimes,
+            generator=random.Random(self._generator.random()),
+            clock=clock,
+        )
+        return Known(bulkhead, ServerHealth(breaker, limit), evidence)
+
+    def _build(self, server: ServerAd) -> Bulkhead:
+        slots = self._policy.slots
+        return Bulkhead(
+            _host(server.base_url),
+            slots=slots,
+            client=self._build_client(slots),
+            threads=self._threads,
+            clock=self._clock,
+        )
+
+
+def state_of(data_url: str, known: Known) -> ServerState:
+    """How one server is doing."""
+    slots = known.bulkhead.slots
+    return ServerState(
+        data_url=data_url,
+        host=_host(data_url),
+        breaker=known.health.breaker.snapshot(),
+        slots_in_use=known.bulkhead.in_flight,
+        slot_limit=known.bulkhead.most if known.health.limit is None else known.health.limit.limit,
+        waiting=slots.waiting,
+        threads=known.bulkhead.threads,
+        latency_s=known.health.latency_s,
+    )
+
+
+def _host(url: str) -> str:
+    return urlsplit(url).netloc.rpartition("@")[2]
