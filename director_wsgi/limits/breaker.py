@@ -27,20 +27,19 @@ nothing about now: it neither closes an open breaker, nor decides for the probe,
 import enum
 import random
 import threading
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Hashable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 from director_wsgi.limits.deadline import Clock, monotonic
+from director_wsgi.limits.window import OutcomeWindow
 
 SLOW: Final = "slow"
 """The reason of a trip because calls were slow rather than failing."""
 
 FLAPPING_TRIPS: Final = 3
 FLAPPING_WITHIN_S: Final = 60.0
-
-_BUCKETS: Final = 10
 
 
 class State(enum.Enum):
@@ -131,62 +130,6 @@ class Pass:
         """Whether this is the one call whose fate decides if the breaker closes."""
 
 
-@dataclass(slots=True)
-class _Bucket:
-    """How the calls ended that ended within a tenth of the window."""
-
-    start_at: float
-    volume: int = 0
-    slow: int = 0
-    reasons: Counter[Hashable] = field(default_factory=Counter)
-
-
-class _Window:
-    """How the calls of the last seconds ended, in buckets, so that its size does not grow with their number.
-
-    Not safe between threads; the breaker's lock guards it.
-    """
-
-    __slots__ = ("_buckets", "_length_s", "failures", "slow", "volume")
-
-    def __init__(self, length_s: float) -> None:
-        self._length_s = length_s
-        self._buckets: deque[_Bucket] = deque()
-        self.clear()
-
-    def clear(self) -> None:
-        self._buckets.clear()
-        self.volume = self.slow = self.failures = 0
-
-    def record(self, now: float, *, is_slow: bool) -> _Bucket:
-        """Count a call, and return its bucket."""
-        self.forget(now)
-        if not self._buckets or now - self._buckets[-1].start_at >= self._length_s / _BUCKETS:
-            self._buckets.append(_Bucket(now))
-        bucket = self._buckets[-1]
-        bucket.volume += 1
-        bucket.slow += is_slow
-        self.volume += 1
-        self.slow += is_slow
-        return bucket
-
-    def record_failure(self, now: float, reason: Hashable, *, is_slow: bool) -> None:
-        self.record(now, is_slow=is_slow).reasons[reason] += 1
-        self.failures += 1
-
-    def forget(self, now: float) -> None:
-        """Drop what is too old; the totals are right only after this."""
-        while self._buckets and now - self._buckets[0].start_at >= self._length_s:
-            bucket = self._buckets.popleft()
-            self.volume -= bucket.volume
-            self.slow -= bucket.slow
-            self.failures -= bucket.reasons.total()
-
-    def main_reason(self) -> Hashable:
-        """The reason most failures had."""
-        return sum((bucket.reasons for bucket in self._buckets), Counter()).most_common(1)[0][0]
-
-
 class Breaker:
     """Watches calls, and refuses them while they would fail.
 
@@ -211,7 +154,7 @@ class Breaker:
         self._clock = clock
         self._generator = generator if generator is not None else random.Random()
         self._lock = threading.Lock()
-        self._window = _Window(self._settings.window_s)
+        self._window = OutcomeWindow(self._settings.window_s)
         self._state = State.CLOSED
         self._era = object()  # replaced at every change of state; a pass of another era is void
         self._since = clock()
@@ -253,7 +196,7 @@ class Breaker:
                 self._close()
                 return
             is_slow = duration_s >= self._settings.slow_s
-            self._window.record(self._clock(), is_slow=is_slow)
+            self._window.succeeded(self._clock(), is_slow=is_slow)
             self._good_calls += not is_slow
             if self._good_calls >= self._settings.minimum_volume:
                 self._backoff_s = 0.0
@@ -273,7 +216,7 @@ class Breaker:
             if pass_.is_probe:
                 self._open(reason)
                 return
-            self._window.record_failure(self._clock(), reason, is_slow=duration_s >= self._settings.slow_s)
+            self._window.failed(self._clock(), reason, is_slow=duration_s >= self._settings.slow_s)
             self._judge()
 
     def undecided(self, pass_: Pass) -> None:
@@ -301,7 +244,7 @@ class Breaker:
         with self._lock:
             self._may_probe_now = False
             if self._state is State.CLOSED:
-                self._window.record_failure(self._clock(), reason, is_slow=False)
+                self._window.failed(self._clock(), reason, is_slow=False)
                 self._judge()
 
     def snapshot(self) -> BreakerSnapshot:

@@ -21,17 +21,16 @@ class Permit:
     Any thread may release it. As a context manager it is released at the end of the block.
     """
 
-    __slots__ = ("_lanes", "key")
+    __slots__ = ("_is_out", "_lanes", "key")
 
     def __init__(self, lanes: "Lanes", key: Hashable) -> None:
-        self._lanes: Lanes | None = lanes
+        self._lanes = lanes
+        self._is_out = True
         self.key = key
 
     def release(self) -> None:
         """Give it back. Harmless if done before."""
-        lanes = self._lanes
-        if lanes is not None:
-            lanes._give_back(self)
+        self._lanes._give_back(self)
 
     def __enter__(self) -> Self:
         return self
@@ -40,7 +39,7 @@ class Permit:
         self.release()
 
     def __repr__(self) -> str:
-        return f"<Permit{'' if self._lanes else ', released'}>"
+        return f"<Permit{'' if self._is_out else ', released'}>"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +83,7 @@ class Lanes:
         ValueError: `permits` is below 1, or `alpha` not above 0.
     """
 
-    # _lock guards all attributes below and every Permit._lanes. It is held for a few instructions.
+    # _lock guards all attributes below and every Permit._is_out. It is held for a few instructions.
 
     def __init__(self, permits: int, alpha: float = 2.0) -> None:
         if permits < 1:
@@ -138,9 +137,9 @@ class Lanes:
 
     def _give_back(self, permit: Permit) -> None:
         with self._lock:
-            if permit._lanes is None:  # another thread was first
+            if not permit._is_out:
                 return
-            permit._lanes = None
+            permit._is_out = False
             self._total -= 1
             held = self._in_use[permit.key] - 1
             if held:

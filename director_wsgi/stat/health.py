@@ -90,7 +90,7 @@ class ServerHealth:
         if what is not None:
             self.breaker.failed(pass_, what, took_s)
             if self.limit is not None:
-                self.limit.dropped()
+                self.limit.dropped(took_s)
             return
         self.breaker.succeeded(pass_, took_s)
         if self.limit is not None:
