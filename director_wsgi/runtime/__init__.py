@@ -18,8 +18,10 @@ The process:
     sockets     the listener: TLS, and a bound on silence
     cores       which core each worker runs on
     log         how log lines look
+    metrics     what is counted, written for Prometheus
 
 What lives long:
     leases      who owns a thread, a socket or a file, and until when
+    clients     who waits for a client is told when that client has gone
     periodic    work that is done again and again on a thread of its own
 """

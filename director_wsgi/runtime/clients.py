@@ -198,13 +198,12 @@ class ClientWatch:
 
     def _tell_if_gone(self, fd: int) -> None:
         with self._lock:
-            asked_about = [
-                watch for watch in self._watches.get(fd, ()) if not watch.is_told and watch.connection.fileno() == fd
-            ]
+            asked_about = [watch for watch in self._watches.get(fd, ()) if not watch.is_told]
         if not asked_about or not _has_gone(fd):
             return
         with self._lock:
-            told = [watch for watch in asked_about if watch in self._watches.get(fd, ())]
+            there = self._watches.get(fd, set())
+            told = [watch for watch in asked_about if watch in there and watch.connection.fileno() == fd]
             for watch in told:
                 watch.is_told = True
             self._gone += len(told)
