@@ -31,15 +31,17 @@ from director_wsgi.redirect.weights import Health
 from director_wsgi.runtime.clients import ClientWatch
 from director_wsgi.runtime.config import Config
 from director_wsgi.runtime.leases import Leases
+from director_wsgi.runtime.metrics import Metrics, RedirectCounters
 from director_wsgi.runtime.periodic import PeriodicJob
 from director_wsgi.stat.engine import StatEngine, StatPolicy
 from director_wsgi.stat.evidence import Lifetimes
 from director_wsgi.trust.admission import Admission, help_sentence
 from director_wsgi.trust.inquiry import PERMITS, Inquiries
-from director_wsgi.trust.issuer import load_issuer_keys, public_jwks
+from director_wsgi.trust.issuer import IssuerKey, load_issuer_keys, public_jwks
 from director_wsgi.trust.prefixes import AllowedPrefixes
 from director_wsgi.trust.registry import Registry
-from director_wsgi.web import advertisements, discovery, health_test, listings, redirects
+from director_wsgi.trust.self_issued import SCRAPE, Guard
+from director_wsgi.web import advertisements, discovery, families, health_test, listings, metrics, redirects
 from director_wsgi.web.addresses import TrustedProxies
 from director_wsgi.web.entrance import JOB_ID, AnythingConverter, Entrance
 from director_wsgi.web.requests import RequestReader, Steering
@@ -145,9 +147,10 @@ def create_app(
     registry_client = make_client(REGISTRY_CONNECTIONS)
     registry = Registry(registry_client, config.registry_url)
     prefixes = AllowedPrefixes(registry, clock=clock)
+    inquiries = Inquiries(registry, timeout_s=config.registry_timeout_s, clock=clock)
     admission = Admission(
         directory=directory,
-        inquiries=Inquiries(registry, timeout_s=config.registry_timeout_s, clock=clock),
+        inquiries=inquiries,
         prefixes=prefixes,
         default_lifetime_s=config.advertisement_ttl_s,
         help_text=help_sentence(
@@ -186,6 +189,8 @@ def create_app(
             PeriodicJob("director-upkeep", UPKEEP_INTERVAL_S, lambda: engine.retain(directory.snapshot().servers)),
         ),
     )
+    counters = RedirectCounters()
+    keys = load_issuer_keys(config.issuer_keys_directory, config.issuer_key)
     app = Flask("director_wsgi", static_folder=None)
     app.extensions["director"] = director
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False  # the last route answers OPTIONS for every path
@@ -204,8 +209,11 @@ def create_app(
     app.register_blueprint(
         listings.blueprint(snapshot=directory.snapshot, directors=_directors(config, clock, wall), wall=wall)
     )
-    app.register_blueprint(discovery.blueprint(_discovery(config)))
+    app.register_blueprint(discovery.blueprint(_discovery(config, keys)))
     app.register_blueprint(health_test.blueprint())
+    app.register_blueprint(
+        metrics.blueprint(_metrics(director, inquiries, prefixes, counters), guard=_metrics_guard(config, keys, wall))
+    )
     app.register_blueprint(
         redirects.blueprint(
             redirects.Redirects(
@@ -223,6 +231,8 @@ def create_app(
                     cache_hostnames=frozenset(config.cache_response_hostnames),
                 ),
                 default=Endpoint.ORIGIN if config.default_response == "origin" else Endpoint.OBJECT,
+                counters=counters,
+                clock=clock,
             )
         )
     )
@@ -288,8 +298,30 @@ def _directors(config: Config, clock: Clock, wall: WallClock) -> Directors:
     )
 
 
-def _discovery(config: Config) -> discovery.Discovery:
-    keys = load_issuer_keys(config.issuer_keys_directory, config.issuer_key)
+def _metrics(
+    director: Director, inquiries: Inquiries, prefixes: AllowedPrefixes, counters: RedirectCounters
+) -> Metrics:
+    shown = Metrics()
+    for collect in (
+        families.build,
+        families.federation(director.directory, filtered_names=director.config.filtered_servers),
+        counters.collect,
+        families.stat(director.engine, director.directory, threads=director.config.stat_threads),
+        families.clients(director.clients),
+        families.trust(director.admission, inquiries, prefixes),
+        families.leases(director.leases),
+    ):
+        shown.add(collect)
+    return shown
+
+
+def _metrics_guard(config: Config, keys: tuple[IssuerKey, ...], wall: WallClock) -> Guard | None:
+    if not config.metric_authorization:
+        return None
+    return Guard(keys, issuer=config.web_url, scope=SCRAPE, wall_clock=wall)
+
+
+def _discovery(config: Config, keys: tuple[IssuerKey, ...]) -> discovery.Discovery:
     has_keys = bool(keys) or config.issuer_jwks is not None
     return discovery.Discovery(
         discovery_url=config.discovery_url,

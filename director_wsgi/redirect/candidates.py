@@ -6,11 +6,12 @@ this client; those of which nothing is known. Slow is not absent: who did not an
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from operator import attrgetter
+from typing import NamedTuple
 
 from director_wsgi.errors import ObjectNotFound
 from director_wsgi.federation.directory import Source
-from director_wsgi.federation.models import ServerAd
+from director_wsgi.federation.models import ServerAd, ServerKind
 from director_wsgi.redirect.asking import Told
 from director_wsgi.stat.evidence import Evidence, Presence
 
@@ -20,8 +21,7 @@ PRESENT, STALE, DENIED, UNKNOWN = range(4)
 _RANKS = {Presence.PRESENT: PRESENT, Presence.DENIED: DENIED, Presence.UNKNOWN: UNKNOWN}
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(NamedTuple):
     """An origin that has the object or may have it."""
 
     source: Source
@@ -44,7 +44,7 @@ def candidates(origins: Sequence[Source], told: Told) -> tuple[Candidate, ...]:
     left = [Candidate(source, rank) for source in origins if (rank := _rank(source.server, told)) is not None]
     if not left:
         raise ObjectNotFound("All sources report object was not found")
-    return tuple(sorted(left, key=lambda candidate: candidate.rank))
+    return tuple(sorted(left, key=attrgetter("rank")))
 
 
 def _rank(server: ServerAd, told: Told) -> int | None:
@@ -92,8 +92,7 @@ def rests_on_evidence(first: ServerAd, origins: Sequence[Source], told: Told) ->
     """
     if not told or _is_present(first, told):
         return True
-    is_origin = any(source.server is first for source in origins)
-    return not is_origin and any(_is_present(source.server, told) for source in origins)
+    return first.kind is ServerKind.CACHE and any(_is_present(source.server, told) for source in origins)
 
 
 def _is_present(server: ServerAd, told: Told) -> bool:

@@ -24,11 +24,21 @@ MAX_CLIENTS = 10_000
 
 
 class ClientPlaces:
-    """Tells where clients are. Safe between threads."""
+    """Tells where clients are. Safe between threads.
 
-    def __init__(self, overrides: Overrides, *, generator: random.Random, clock: Clock = monotonic) -> None:
+    Args:
+        overrides: What the operator says of networks.
+        generator: Randomness for those that nobody can place.
+        clock: Monotonic seconds.
+        seed: If not empty, an address has the same random place in every process and always.
+    """
+
+    def __init__(
+        self, overrides: Overrides, *, generator: random.Random, clock: Clock = monotonic, seed: str = ""
+    ) -> None:
         self._overrides = overrides
         self._generator = generator
+        self._seed = seed
         self._lock = threading.Lock()
         self._given: TTLCache[str, Coordinate, float] = TTLCache(maxsize=MAX_CLIENTS, ttl=KEPT_S, timer=clock)
 
@@ -40,7 +50,8 @@ class ClientPlaces:
         with self._lock:
             place = self._given.get(address)
             if place is None:
-                place = self._given[address] = somewhere(self._generator)
+                dice = random.Random(f"{self._seed} {address}") if self._seed else self._generator
+                place = self._given[address] = somewhere(dice)
             return place
 
 

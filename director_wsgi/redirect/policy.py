@@ -2,6 +2,7 @@
 
 import random
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from director_wsgi.federation.models import Coordinate
 from director_wsgi.redirect.matching import Match
@@ -29,9 +30,8 @@ class Policy:
         return self.cache_sort_method == "adaptive"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Case:
-    """One request, and what every step needs to know of it.
+class Case(NamedTuple):
+    """One request, and what every step needs to know of it. A tuple: one is made for each request.
 
     Attributes:
         found: Who may serve it.

@@ -82,6 +82,7 @@ class Redirection:
     Attributes:
         location: URL of the best server, query included.
         headers: Every header of the answer but Location, in order; a name may occur twice.
+        destination: `cache` or `origin`: what the best server is.
         debug: The ranking, to be shown instead of the usual body; None unless asked for.
         with_evidence: It is no guess: nothing had to be asked, or the object is where it leads, or, if that is a cache,
             at an origin.
@@ -89,5 +90,6 @@ class Redirection:
 
     location: str
     headers: tuple[tuple[str, str], ...]
+    destination: str = "origin"
     debug: dict[str, object] | None = None
     with_evidence: bool = True

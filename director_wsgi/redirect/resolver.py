@@ -8,10 +8,10 @@ Source: Pelican `director/director.go:redirectToCache`, `redirectToOrigin`.
 import math
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from director_wsgi.federation.directory import Snapshot, Source
-from director_wsgi.federation.models import Coordinate, ServerAd
+from director_wsgi.federation.models import Coordinate, ServerAd, ServerKind
 from director_wsgi.federation.urls import quote_path
 from director_wsgi.redirect import headers, refusals
 from director_wsgi.redirect.adaptive import Weighed, draw_caches, draw_origins
@@ -29,8 +29,7 @@ from director_wsgi.redirect.weights import HealthOf, nobody_knows
 __all__ = ["Policy", "Resolver"]
 
 
-@dataclass(frozen=True, slots=True)
-class _Choice:
+class _Choice(NamedTuple):
     """The answer, before it is put into words.
 
     Attributes:
@@ -41,7 +40,7 @@ class _Choice:
 
     servers: tuple[ServerAd, ...]
     origins: tuple[Source, ...]
-    weighed: tuple[Weighed, ...] = ()
+    weighed: tuple[Weighed, ...]
 
 
 class Resolver:
@@ -128,7 +127,10 @@ class Resolver:
     def _generator_for(self, request: ObjectRequest) -> random.Random:
         """With a seed, the same request meets the same dice again: in any process, after any other request."""
         seed = self._policy.ranking_seed
-        return random.Random(f"{seed} {request.job_id} {request.path}") if seed else self._generator
+        if not seed:
+            return self._generator
+        # A path may hold bytes that are no UTF-8, which a string as a seed may not.
+        return random.Random(f"{seed} {request.job_id} {request.path}".encode("utf-8", "surrogatepass"))
 
     # -- rank, as far as that needs no evidence
 
@@ -149,25 +151,15 @@ class Resolver:
         return max(1, math.ceil(min(waits_s)))
 
     def _choose(self, case: Case, origins: tuple[Source, ...], caches: tuple[ServerAd, ...], told: Told) -> _Choice:
-        by_origins = self._choose_origins(case, origins, told)
+        origins, weighed = self._settle_origins(case, origins, told)
         if not case.to_origins:
-            return self._choose_caches(case, by_origins.origins, caches, told)
-        room = headers.MAX_SERVERS - len(by_origins.servers)
+            return self._choose_caches(case, origins, caches, told)
+        servers = tuple(source.server for source in origins[: headers.MAX_SERVERS])
+        room = headers.MAX_SERVERS - len(servers)
         if room == 0 or not case.to_caches:
-            return by_origins
-        named, weighed = self._settle_caches(case, caches, told)
-        return _Choice(named[:room] + by_origins.servers, by_origins.origins, weighed + by_origins.weighed)
-
-    def _choose_origins(self, case: Case, origins: tuple[Source, ...], told: Told) -> _Choice:
-        """The origins that have the object or may have it, the surest first."""
-        weighed: tuple[Weighed, ...] = ()
-        if self._policy.is_adaptive and case.to_origins:
-            working_set = candidates(origins, told)[: self._policy.adaptive_truncate]
-            drawn, weighed = draw_origins(working_set, case.client, self._health_of, case.generator)
-            origins = tuple(candidate.source for candidate in drawn)
-        elif told:
-            origins = tuple(candidate.source for candidate in candidates(origins, told))
-        return _Choice(tuple(source.server for source in origins[: headers.MAX_SERVERS]), origins, weighed)
+            return _Choice(servers, origins, weighed)
+        named, weighed_caches = self._settle_caches(case, caches, told)
+        return _Choice(named[:room] + servers, origins, weighed_caches + weighed)
 
     def _choose_caches(
         self, case: Case, origins: tuple[Source, ...], caches: tuple[ServerAd, ...], told: Told
@@ -179,7 +171,19 @@ class Resolver:
         readable = next((source.server for source in origins if may(source, Need.DIRECT_READS)), None)
         if readable is None:
             raise refusals.no_usable_server(case.request)
-        return _Choice((readable,), origins)
+        return _Choice((readable,), origins, ())
+
+    def _settle_origins(
+        self, case: Case, origins: tuple[Source, ...], told: Told
+    ) -> tuple[tuple[Source, ...], tuple[Weighed, ...]]:
+        """The origins that have the object or may have it, the surest first, and what spoke for them."""
+        if self._policy.is_adaptive and case.to_origins:
+            working_set = candidates(origins, told)[: self._policy.adaptive_truncate]
+            drawn, weighed = draw_origins(working_set, case.client, self._health_of, case.generator)
+            return tuple(candidate.source for candidate in drawn), weighed
+        if told:
+            origins = tuple(candidate.source for candidate in candidates(origins, told))
+        return origins, ()
 
     def _settle_caches(
         self, case: Case, caches: tuple[ServerAd, ...], told: Told
@@ -205,6 +209,7 @@ class Resolver:
             headers=headers.redirect_headers(
                 choice.servers, request, quoted_path, prefix=found.prefix, namespace_headers=namespace_headers
             ),
+            destination="cache" if choice.servers[0].kind is ServerKind.CACHE else "origin",
             debug=self._debug(case, choice) if request.debug else None,
             with_evidence=with_evidence,
         )

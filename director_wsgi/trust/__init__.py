@@ -9,4 +9,5 @@ Never on the way of a redirect. In the order of use:
 - `registry`: the questions, as HTTP.
 - `prefixes`: what each cache may serve, refreshed in the background.
 - `issuer`: this director's own keys, as the public sees them.
+- `self_issued`: the tokens that it signs for its own doors.
 """

@@ -8,4 +8,5 @@
 - `listings`: directors, namespaces, prefixes, health.
 - `discovery`: the documents below `/.well-known/`.
 - `health_test`: the objects that director tests of caches read.
+- `metrics`: `/metrics`; `families`: what it says of the rooms.
 """

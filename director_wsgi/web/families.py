@@ -9,15 +9,16 @@ Source: Pelican `metrics/director.go`.
 
 import enum
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from typing import Final
 
 from prometheus_client.metrics_core import Metric
 
 from director_wsgi import __version__
-from director_wsgi.federation.directory import Snapshot
+from director_wsgi.federation.directory import Directory
 from director_wsgi.federation.models import ServerAd
 from director_wsgi.limits.breaker import BreakerSnapshot, State
+from director_wsgi.runtime.clients import ClientWatch
 from director_wsgi.runtime.leases import Leases
 from director_wsgi.runtime.metrics import Collect, counter, gauge, label
 from director_wsgi.stat.engine import StatEngine
@@ -39,22 +40,30 @@ def build() -> Iterator[Metric]:
     yield gauge("director_wsgi_build_info", "Always 1; the version that runs.", ("version",), [((__version__,), 1)])
 
 
-def federation(snapshot: Callable[[], Snapshot], *, filtered_names: Collection[str]) -> Collect:
+def federation(directory: Directory, *, filtered_names: Collection[str]) -> Collect:
     """Who is advertised.
 
     Args:
-        snapshot: The federation now.
+        directory: Knows.
         filtered_names: Servers that are never chosen.
     """
 
     def collect() -> Iterator[Metric]:
-        now = snapshot()
+        now = directory.snapshot()
         servers = Counter((label(ad.name), ad.kind.value, "false") for ad in now.servers.values())
         yield gauge(
             "pelican_director_server_count",
             "Servers advertised now. A name occurs twice if two servers call themselves so.",
             ("server_name", "server_type", "from_topology"),
             servers.items(),
+        )
+        weights = ((_labels(ad), directory.status_weight(ad.data_url)) for ad in now.servers.values())
+        yield gauge(
+            "pelican_director_server_statusweight",
+            "What the server has said of its own health lately: 1 well, near 0 critical. Weighs in the ranking "
+            "adaptive.",
+            SERVER,
+            ((labels, weight) for labels, weight in weights if weight is not None),
         )
         yield gauge(
             "pelican_director_ttl_cache",
@@ -74,17 +83,17 @@ def federation(snapshot: Callable[[], Snapshot], *, filtered_names: Collection[s
     return collect
 
 
-def stat(engine: StatEngine, snapshot: Callable[[], Snapshot], *, threads: int) -> Collect:
+def stat(engine: StatEngine, directory: Directory, *, threads: int) -> Collect:
     """What asking servers comes to: the gates, the lanes, and every server's state.
 
     Args:
         engine: Asks them.
-        snapshot: The federation now; of other servers nothing is told.
+        directory: Who is advertised; of other servers nothing is told.
         threads: Most HEADs under way at once (`Director.StatThreads`).
     """
 
     def collect() -> Iterator[Metric]:
-        advertised = snapshot().servers
+        advertised = directory.snapshot().servers
         met = engine.servers()
         states = [(_labels(advertised[one.data_url]), one) for one in met if one.data_url in advertised]
         yield from _gates(engine, sum(one.threads for one in met), threads)
@@ -106,8 +115,8 @@ def _gates(engine: StatEngine, alive: int, limit: int) -> Iterator[Metric]:
     )
     yield gauge(
         "director_wsgi_stat_threads",
-        "Threads that ask servers. limit: at most in use (Director.StatThreads); in_use: one for each HEAD under way; alive: "
-        "those that wait for the next HEAD included.",
+        "Threads that ask servers. limit: at most in use (Director.StatThreads); in_use: one for each HEAD under way; "
+        "alive: those included that wait for the next HEAD.",
         ("kind",),
         [(("limit",), limit), (("in_use",), told.in_flight), (("alive",), alive)],
     )
@@ -129,7 +138,7 @@ def _lanes(engine: StatEngine) -> Iterator[Metric]:
         ],
     )
     yield counter(
-        "director_wsgi_lanes_total",
+        "director_wsgi_lane_requests_total",
         "Requests that wanted to wait for servers. taken: could. full: were answered at once from what was known, "
         "since no thread may wait any more. share: the same, since their namespace had its share.",
         ("outcome",),
@@ -172,8 +181,7 @@ def _breakers(breakers: list[tuple[Labels, BreakerSnapshot]]) -> Iterator[Metric
     )
     yield gauge(
         "director_wsgi_breaker_reason",
-        "Always 1; why the server is not asked. Absent while it is. reason=flapping beside another: it goes to and "
-        "fro.",
+        "Always 1; why the server is not asked. Absent while it is. reason=flapping beside another: it keeps changing.",
         (*SERVER, "reason"),
         (((*labels, reason), 1) for labels, told in breakers for reason in _reasons(told)),
     )
@@ -224,6 +232,26 @@ def trust(admission: Admission, inquiries: Inquiries, prefixes: AllowedPrefixes)
                 (),
                 [((), prefixes.age_s)],
             )
+
+    return collect
+
+
+def clients(watch: ClientWatch) -> Collect:
+    """Clients for whose requests servers are being waited for."""
+
+    def collect() -> Iterator[Metric]:
+        yield gauge(
+            "director_wsgi_clients_waiting",
+            "Clients for whom servers are waited for now.",
+            (),
+            [((), watch.watched)],
+        )
+        yield counter(
+            "director_wsgi_clients_gone_total",
+            "Clients that went away while servers were waited for; the wait ended then.",
+            (),
+            [((), watch.gone)],
+        )
 
     return collect
 

@@ -15,14 +15,18 @@ Source: Pelican `director/director.go:ShortcutMiddleware`, `RegisterDirectorAPI`
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from flask import Blueprint, Response, request
 
-from director_wsgi.errors import DirectorError
+from director_wsgi.errors import DirectorError, NothingKnown
+from director_wsgi.federation.versions import parse_user_agent
+from director_wsgi.limits.deadline import Clock
 from director_wsgi.redirect.paths import parse_query
 from director_wsgi.redirect.request import Endpoint
 from director_wsgi.redirect.resolver import Resolver
+from director_wsgi.runtime.metrics import RedirectCounters
 from director_wsgi.stat.engine import StatEngine
 from director_wsgi.web.entrance import JOB_ID, TARGET, Target
 from director_wsgi.web.requests import Environ, Query, RequestReader, Steering
@@ -49,6 +53,8 @@ class Redirects:
     engine: StatEngine
     steering: Steering
     default: Endpoint
+    counters: RedirectCounters
+    clock: Clock
 
     def answer(self, environ: Environ) -> Response:
         """Answer one request for an object."""
@@ -97,14 +103,32 @@ class Redirects:
 
     def _redirect(self, environ: Environ, endpoint: Endpoint, path: str, query: Query) -> Response:
         job_id: str = environ[JOB_ID]
+        began_at = self.clock()
         try:
             asked = self.reader.read(environ, endpoint, path, query, job_id)
             redirection = self.resolver.resolve(asked)
         except DirectorError as error:
+            is_known = not isinstance(error, NothingKnown)
+            self.counters.refused(type(error).__name__, self.clock() - began_at, with_evidence=is_known)
             return error_response(error, job_id=job_id, cors=True)
         if asked.method in _CHANGES:
             self.engine.forget_absence(asked.path)
-        return redirection_response(asked, redirection)
+        response = redirection_response(asked, redirection)
+        self.counters.redirected(
+            response.status_code,
+            redirection.destination,
+            self.clock() - began_at,
+            with_evidence=redirection.with_evidence,
+            version=_version_of(environ.get("HTTP_USER_AGENT", "")),
+        )
+        return response
+
+
+@lru_cache(maxsize=1024)
+def _version_of(user_agent: str) -> str:
+    """The version of a Pelican client; empty for other programs."""
+    parsed = parse_user_agent(user_agent)
+    return ".".join(map(str, parsed[1])) if parsed else ""
 
 
 def _options(path: str) -> Response:

@@ -122,6 +122,18 @@ def test_a_client_nobody_can_place_keeps_its_random_place_for_a_while(clock: Fak
     assert places.of(request) != first
 
 
+def test_with_a_seed_it_has_the_same_random_place_everywhere_and_after_others(clock: FakeClock) -> None:
+    def places(seed: str) -> ClientPlaces:
+        return ClientPlaces(overrides(), generator=random.Random(), clock=clock, seed=seed)
+
+    requests = [asks("/x", address=f"198.51.100.{n}", coordinate=None) for n in range(5)]
+    first, second = places("s"), places("s")
+    given = [first.of(request) for request in requests]
+    assert [second.of(request) for request in reversed(requests)] == given[::-1]
+    assert len(set(given)) == 5
+    assert [places("other").of(request) for request in requests] != given
+
+
 def test_a_server_that_does_not_say_where_it_is_is_placed_by_its_first_address() -> None:
     asked: list[str] = []
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from director_wsgi.federation.directory import Group
 from director_wsgi.federation.models import Coordinate
-from director_wsgi.redirect.ranking import CACHE_SORT_METHODS, distance_weights, rank
+from director_wsgi.redirect.ranking import CACHE_SORT_METHODS, rank
 from tests.make import at
 
 MADISON = at(43.07, -89.40)
@@ -50,7 +50,7 @@ class TestLaws:
         assert len(ranked(method, group_of(CHICAGO))) == 1
 
 
-@pytest.mark.parametrize("method", ["distance", "distanceAndLoad"])
+@pytest.mark.parametrize("method", ["distance", "distanceAndLoad", "adaptive"])
 def test_distance_puts_the_nearest_first(method: str) -> None:
     order = [number for number, _ in ranked(method, group_of(LOS_ANGELES, NEW_YORK, CHICAGO))]
     assert order == [2, 1, 0]
@@ -58,19 +58,6 @@ def test_distance_puts_the_nearest_first(method: str) -> None:
 
 def test_equals_keep_their_order() -> None:
     assert [n for n, _ in ranked("distance", group_of(CHICAGO, CHICAGO, CHICAGO))] == [0, 1, 2]
-
-
-def test_a_server_nobody_can_place_weighs_as_the_median() -> None:
-    weights = distance_weights([CHICAGO, None, LOS_ANGELES, NEW_YORK, at(0, 0)], MADISON)
-
-    assert weights[0] == pytest.approx(0.6550045739686163, abs=1e-9)
-    assert weights[3] == pytest.approx(0.06095372485864298, abs=1e-9)
-    assert weights[1] == weights[4] == weights[3]
-
-
-@pytest.mark.parametrize("client", [None, at(0, 0)])
-def test_a_client_nobody_can_place_weighs_all_alike(client: Coordinate | None) -> None:
-    assert distance_weights([CHICAGO, None], client) == [1.0, 1.0]
 
 
 def test_an_order_is_remembered_until_the_group_changes() -> None:

@@ -1,68 +1,27 @@
 """The pipeline, with a federation in memory and servers that answer as told."""
 
-import random
-from collections.abc import Mapping
-
 import pytest
 
-from director_wsgi.errors import NoNamespace, ObjectNotFound, Starting, TokenExpired
-from director_wsgi.federation.directory import Directory
-from director_wsgi.federation.models import ServerAd
-from director_wsgi.limits.deadline import Deadline
-from director_wsgi.redirect.geo import Overrides
-from director_wsgi.redirect.places import ClientPlaces
-from director_wsgi.redirect.request import Endpoint, ObjectRequest, Redirection, Token
-from director_wsgi.redirect.resolver import Policy, Resolver
-from director_wsgi.stat.evidence import Evidence, Presence, Reason
-from tests.fakes import FakeClock
-from tests.make import READS, asks, at, cache, namespace, origin
-
-PRESENT = Evidence(presence=Presence.PRESENT, length_bytes=5, status=200)
-ABSENT = Evidence(presence=Presence.ABSENT, status=404)
-DENIED = Evidence(presence=Presence.DENIED, status=403)
-UNKNOWN = Evidence.unknown(Reason.TIMED_OUT)
-
-NEAR, FAR, FARTHER = at(41.88, -87.63), at(40.71, -74.01), at(34.05, -118.24)
-
-
-class FakeAsk:
-    """Answers as told, by server name, and remembers what it was asked."""
-
-    def __init__(self, answers: Mapping[str, Evidence]) -> None:
-        self.answers = answers
-        self.asked: list[tuple[tuple[str, ...], str, str | None, str]] = []
-
-    def __call__(
-        self, servers: tuple[ServerAd, ...], path: str, *, bearer: str | None, authority: str, deadline: Deadline
-    ) -> tuple[Evidence, ...]:
-        self.asked.append((tuple(server.name for server in servers), path, bearer, authority))
-        return tuple(self.answers[server.name] for server in servers)
-
-
-class Federation:
-    def __init__(self, *ads: ServerAd, starting: bool = False, **policy: object) -> None:
-        self.clock = FakeClock()
-        self.directory = Directory(clock=self.clock)
-        for ad in ads:
-            self.directory.record(ad, 60)
-        self.ask = FakeAsk({})
-        self.resolver = Resolver(
-            policy=Policy(web_url="https://director.example.org", **policy),  # type: ignore[arg-type]
-            snapshot=self.directory.snapshot,
-            ask=self.ask,
-            places=ClientPlaces(Overrides(), generator=random.Random(1), clock=self.clock),
-            is_starting=lambda: starting,
-            generator=random.Random(1),
-        )
-
-    def resolve(self, request: ObjectRequest, **answers: Evidence) -> Redirection:
-        self.ask.answers = answers
-        return self.resolver.resolve(request)
-
-    def order(self, request: ObjectRequest, **answers: Evidence) -> list[str]:
-        """The servers named, best first."""
-        headers = dict(self.resolve(request, **answers).headers)
-        return [entry.split("https://")[1].split(".")[0].upper() for entry in headers["Link"].split(", ")]
+from director_wsgi.errors import NoNamespace, NothingKnown, ObjectNotFound, Starting, TokenExpired
+from director_wsgi.limits.breaker import State
+from director_wsgi.redirect.request import Endpoint, Token
+from director_wsgi.redirect.weights import Health
+from director_wsgi.runtime.clients import ClientWatch
+from director_wsgi.stat.evidence import Evidence, Reason
+from director_wsgi.stat.patience import Patience
+from tests.make import READS, asks, cache, namespace, origin
+from tests.unit.redirect.federation import (
+    ABSENT,
+    DENIED,
+    FAR,
+    FARTHER,
+    NEAR,
+    PRESENT,
+    STALE,
+    UNKNOWN,
+    Federation,
+    at_origin,
+)
 
 
 def three_origins(**policy: object) -> Federation:
@@ -76,13 +35,13 @@ def three_origins(**policy: object) -> Federation:
     )
 
 
-def at_origin(path: str = "/x/f", **more: object) -> ObjectRequest:
-    return asks(path, endpoint=Endpoint.ORIGIN, **more)
-
-
 def test_present_ones_come_first_then_denied_then_unknown_each_by_distance() -> None:
     assert three_origins().order(at_origin(), A=PRESENT, B=UNKNOWN, C=DENIED) == ["A", "C", "B"]
     assert three_origins().order(at_origin(), A=PRESENT, B=PRESENT, C=UNKNOWN) == ["B", "A", "C"]
+
+
+def test_what_was_there_a_while_ago_comes_after_what_is_there_now_and_before_a_refusal() -> None:
+    assert three_origins().order(at_origin(), A=PRESENT, B=DENIED, C=STALE) == ["A", "C", "B"]
 
 
 def test_one_absent_settles_nothing_while_another_may_have_it() -> None:
@@ -183,3 +142,88 @@ def test_a_token_is_in_the_location_and_never_in_a_link() -> None:
     assert redirection.location.endswith("/x/f?authz=secret&skipstat=")
     assert "secret" not in str(redirection.headers)
     assert "secret" not in repr(asks("/x", token=Token(value="secret", authority="d")))
+
+
+class Connection:
+    def fileno(self) -> int:
+        return -1
+
+
+class TestHowServersAreAsked:
+    def test_lanes_and_the_client_are_told_to_the_asker(self) -> None:
+        federation, client = three_origins(), ClientWatch().of(Connection())
+        federation.resolve(at_origin("/x/f", client=client), A=PRESENT, B=PRESENT, C=PRESENT)
+        assert federation.ask.namespaces == ["/x"]
+        assert federation.ask.clients == [client]
+
+    def test_any_holder_will_do_for_a_client_that_is_sent_to_a_cache(self) -> None:
+        answers = {"A": PRESENT, "B": PRESENT, "C": PRESENT}
+        federation = three_origins()
+        federation.resolve(asks("/x/f"), **answers)
+        federation.resolve(at_origin(), **answers)
+        federation.resolve(asks("/x/f", direct_read=True, query=(("directread", ""),)), **answers)
+        assert federation.ask.patience == [Patience.FIRST, Patience.BEST, Patience.BEST]
+
+    def test_it_matters_which_one_where_there_is_no_cache(self) -> None:
+        federation = Federation(origin("A", "/x"), origin("B", "/x"))
+        federation.resolve(asks("/x/f"), A=PRESENT, B=PRESENT)
+        assert federation.ask.patience == [Patience.BEST]
+
+
+class TestWhenUnknown:
+    def test_a_guess_is_the_default(self) -> None:
+        redirection = three_origins().resolve(at_origin(), A=UNKNOWN, B=UNKNOWN, C=UNKNOWN)
+        assert redirection.with_evidence is False
+
+    @pytest.mark.parametrize("endpoint", list(Endpoint))
+    def test_retry_ends_the_request_if_no_origin_could_tell(self, endpoint: Endpoint) -> None:
+        with pytest.raises(NothingKnown) as caught:
+            three_origins(when_unknown="retry").resolve(
+                asks("/x/f", endpoint=endpoint), A=UNKNOWN, B=UNKNOWN, C=UNKNOWN
+            )
+        assert caught.value.retry_after_s == 1
+
+    @pytest.mark.parametrize("other", [PRESENT, STALE, DENIED, ABSENT])
+    def test_but_not_if_one_of_them_said_anything(self, other: Evidence) -> None:
+        federation = three_origins(when_unknown="retry")
+        assert federation.order(at_origin(), A=UNKNOWN, B=UNKNOWN, C=other)
+
+    def test_nor_if_nobody_had_to_be_asked(self) -> None:
+        federation = three_origins(when_unknown="retry")
+        assert federation.order(at_origin(method="PUT"))
+
+    def test_all_absent_is_still_not_found(self) -> None:
+        with pytest.raises(ObjectNotFound):
+            three_origins(when_unknown="retry").resolve(at_origin(), A=ABSENT, B=ABSENT, C=ABSENT)
+
+    @pytest.mark.parametrize(
+        ("probes_s", "retry_after_s"),
+        [((4.2, 2.1, 3.0), 3), ((0.2, 0.3, 0.4), 1), ((4.2, None, 3.0), 1), ((5.0, 5.0, 5.0), 5)],
+    )
+    def test_the_client_comes_again_when_the_first_origin_is_asked_again(
+        self, probes_s: tuple[float | None, ...], retry_after_s: int
+    ) -> None:
+        health = {
+            name: Health(breaker=State.OPEN if probe_s else State.CLOSED, next_probe_in_s=probe_s)
+            for name, probe_s in zip("ABC", probes_s, strict=True)
+        }
+        with pytest.raises(NothingKnown) as caught:
+            three_origins(when_unknown="retry", health=health).resolve(at_origin(), A=UNKNOWN, B=UNKNOWN, C=UNKNOWN)
+        assert caught.value.retry_after_s == retry_after_s
+        assert f"try again in {retry_after_s}s" in str(caught.value)
+
+
+class TestEvidenceOfADecision:
+    @pytest.mark.parametrize(
+        ("answers", "it_rests_on_it"),
+        [
+            ({"A": PRESENT, "B": UNKNOWN, "C": UNKNOWN}, True),
+            ({"A": DENIED, "B": UNKNOWN, "C": ABSENT}, False),
+        ],
+    )
+    def test_it_is_that_of_the_first_server(self, answers: dict[str, Evidence], it_rests_on_it: bool) -> None:
+        assert three_origins().resolve(at_origin(), **answers).with_evidence is it_rests_on_it
+        assert three_origins().resolve(asks("/x/f"), **answers).with_evidence is it_rests_on_it
+
+    def test_nothing_asked_is_no_guess(self) -> None:
+        assert Federation(origin("A", "/x")).resolve(at_origin()).with_evidence
