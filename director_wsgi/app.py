@@ -57,6 +57,10 @@ DRAIN_S = 2.0
 REGISTRY_CONNECTIONS = PERMITS + 1
 """Connections to the registry that are kept open: one for each thread that may wait for it."""
 
+BREAKER_WINDOW_S = 20.0
+BREAKER_VOLUME = 5
+"""So long and so few that one object in demand at a server that hangs, a HEAD every three seconds, trips it, too."""
+
 FIRST_BACKOFF_S = 0.5
 """How long a server that has turned out to be sick is left alone at first."""
 
@@ -166,7 +170,7 @@ def create_app(
         policy=_redirect_policy(config),
         snapshot=directory.snapshot,
         ask=engine.ask,
-        places=ClientPlaces(overrides, generator=generator, clock=clock),
+        places=ClientPlaces(overrides, generator=generator, clock=clock, seed=config.ranking_seed),
         is_starting=lambda: clock() - born_at <= config.startup_window_s,
         generator=generator,
         health_of=partial(_health_of, engine, directory),
@@ -241,11 +245,12 @@ def create_app(
 
 
 def _health_of(engine: StatEngine, directory: Directory, server: ServerAd) -> Health:
-    state = engine.state_of(server.data_url)
+    health = engine.health_of(server.data_url)
+    breaker = health.breaker.snapshot() if health else None
     return Health(
-        breaker=state.breaker.state if state else None,
-        latency_s=state.latency_s if state else None,
-        next_probe_in_s=state.breaker.next_probe_in_s if state else None,
+        breaker=breaker.state if breaker else None,
+        latency_s=health.latency_s if health else None,
+        next_probe_in_s=breaker.next_probe_in_s if breaker else None,
         status_weight=directory.status_weight(server.data_url),
     )
 
@@ -265,6 +270,8 @@ def _stat_policy(config: Config) -> StatPolicy:
         ),
         capacity=config.presence_capacity,
         breaker=BreakerSettings(
+            window_s=BREAKER_WINDOW_S,
+            minimum_volume=BREAKER_VOLUME,
             slow_s=config.slow_stat_s,
             first_backoff_s=min(FIRST_BACKOFF_S, config.probe_interval_s),
             backoff_cap_s=config.probe_interval_s,

@@ -28,8 +28,10 @@ class StatusWeight:
         return cls(_WEIGHTS.get(status, 1.0), now)
 
     def then(self, status: str, now: float, time_constant_s: float) -> "StatusWeight":
-        """After another advertisement; only whole seconds count, as upstream."""
+        """After another advertisement; only whole seconds count, as upstream, and fractions are left for the next."""
         seconds = math.floor(max(0.0, now - self.at))
+        if seconds == 0:
+            return self
         alpha = 1 - math.exp(-seconds / time_constant_s)
         value = self.value + alpha * (_WEIGHTS.get(status, 1.0) - self.value)
         return StatusWeight(value if 0 < value <= 1 else 1.0, now)

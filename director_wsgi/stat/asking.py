@@ -20,6 +20,9 @@ from director_wsgi.stat.patience import Patience
 GRACE_FACTOR = 1.0
 """How long stragglers are waited for, in proportion to what the answers took that are there."""
 
+USUAL_FACTOR = 2.0
+"""How much longer than usual those who are missing may take, from when they were asked."""
+
 LEAST_GRACE_S = 0.01
 MOST_GRACE_S = 0.1
 
@@ -72,6 +75,7 @@ def wait_for_answers(
     *,
     pending: set[int],
     began_at: float,
+    usual_s: float = 0.0,
     terms: Terms,
     permit: Callable[[], Permit | None],
     clock: Clock,
@@ -83,6 +87,7 @@ def wait_for_answers(
         answers: What is known already; what arrives is added.
         pending: Who is being asked; emptied as they answer.
         began_at: When they were asked, on `clock`.
+        usual_s: How long the slowest of them takes usually; 0 if nobody knows.
         terms: Until when, and for whom.
         permit: Gives the right to wait, or None: then only what has arrived by now counts.
         clock: Monotonic seconds.
@@ -90,7 +95,7 @@ def wait_for_answers(
     Returns:
         Whether the client has gone.
     """
-    wait = _Wait(inbox, answers, pending, terms, began_at=began_at, clock=clock)
+    wait = _Wait(inbox, answers, pending, terms, began_at=began_at, usual_s=usual_s, clock=clock)
     if wait.take_what_is_there():
         return False
     lane = permit()
@@ -114,12 +119,14 @@ class _Wait:
         terms: Terms,
         *,
         began_at: float,
+        usual_s: float,
         clock: Clock,
     ) -> None:
         self._inbox = inbox
         self._answers = answers
         self._pending = pending
         self._began_at = began_at
+        self._usual_s = usual_s
         self._deadline = terms.deadline
         self._patience = terms.patience
         self._clock = clock
@@ -155,8 +162,8 @@ class _Wait:
     def _is_enough(self) -> bool:
         """Whether the answer may go out; the first presence starts the stragglers' grace.
 
-        The grace is taken from the answers that came: whoever needs twice as long as the one that has the object is
-        not worth waiting for.
+        The grace is taken from the answers that came, and from what those who are missing take usually: whoever needs
+        much longer than that is not worth waiting for.
         """
         if not any(is_there(answer) for answer in self._answers.values()):
             return False
@@ -165,7 +172,9 @@ class _Wait:
         if not self._has_grace:
             self._has_grace = True
             took_s = self._clock() - self._began_at
-            self._deadline = self._deadline.at_most(min(max(took_s * GRACE_FACTOR, LEAST_GRACE_S), MOST_GRACE_S))
+            missing_s = self._usual_s * USUAL_FACTOR - took_s
+            grace_s = max(took_s * GRACE_FACTOR, missing_s, LEAST_GRACE_S)
+            self._deadline = self._deadline.at_most(min(grace_s, MOST_GRACE_S))
         return self._deadline.has_passed()
 
 

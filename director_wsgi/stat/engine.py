@@ -28,10 +28,11 @@ from director_wsgi.stat.asking import Inbox, Terms, is_there, wait_for_answers
 from director_wsgi.stat.evidence import PUBLIC, Evidence, Presence, Reason
 from director_wsgi.stat.flight import HeadFlight, Known, Question
 from director_wsgi.stat.head import Client
+from director_wsgi.stat.health import ServerHealth
 from director_wsgi.stat.patience import Patience
 from director_wsgi.stat.policy import StatPolicy
 from director_wsgi.stat.report import GATES, ServerState, StatStatistics
-from director_wsgi.stat.roster import Roster, state_of
+from director_wsgi.stat.roster import Roster
 
 __all__ = ["Patience", "ServerState", "StatEngine", "StatPolicy", "StatStatistics"]
 
@@ -163,10 +164,10 @@ class StatEngine:
         """How every server that has been asked is doing."""
         return self._roster.states()
 
-    def state_of(self, data_url: str) -> ServerState | None:
-        """How one server is doing; None if it has not been asked yet."""
+    def health_of(self, data_url: str) -> ServerHealth | None:
+        """Breaker and latency of one server; None if it has not been asked yet."""
         known = self._roster.get(data_url)
-        return None if known is None else state_of(data_url, known)
+        return None if known is None else known.health
 
     # -- first gate
 
@@ -204,6 +205,7 @@ class StatEngine:
         seats: dict[int, Seat[Evidence]] = {}
         led: dict[int, HeadFlight] = {}
         began_at = self._clock()
+        usual_s = 0.0
         for index, server in enumerate(servers):
             if index in answers or server.broker_url:
                 continue
@@ -218,6 +220,7 @@ class StatEngine:
                     self._probe(known, server, question, pass_)
                 answers[index] = self._without_asking(known, question)
                 continue
+            usual_s = max(usual_s, known.health.latency_s or 0.0)
             head = self._flight(known, server, question, pass_)
             seats[index] = self._flights.join(_key(server, question), partial(inbox.put, index), head.launch)
             if seats[index].is_leader:
@@ -232,6 +235,7 @@ class StatEngine:
                 answers,
                 pending=set(seats),
                 began_at=began_at,
+                usual_s=usual_s,
                 terms=terms,
                 permit=partial(self._permit, terms.namespace),
                 clock=self._clock,

@@ -146,7 +146,10 @@ class World:
 
 
 @pytest.fixture
-def make_world(clock: FakeClock, wall: FakeClock) -> Iterator[Callable[..., World]]:
+def make_world(clock: FakeClock, wall: FakeClock, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., World]]:
+    # The examples are about what is answered: every fake answer is waited for, however busy the machine is.
+    monkeypatch.setattr("director_wsgi.stat.asking.LEAST_GRACE_S", 5.0)
+    monkeypatch.setattr("director_wsgi.stat.asking.MOST_GRACE_S", 5.0)
     worlds: list[World] = []
 
     def make(*, age_s: float = 3600, ads: dict[str, ServerAd] | None = None, **settings: Any) -> World:
