@@ -11,5 +11,13 @@
 * `director`: the director as a process of its own; `command`: all of it together, until
   Ctrl-C, with `suggestions` of what to try.
 
+`director-wsgi demo saturation` is a play of its own (docs/saturation.md):
+
+* `scene`: who and what is in it; `hanging`: its origins; `openloop`: its load, in a child process.
+* `naive`, `prefilled`: the two designs; `contender`: either of them under gunicorn.
+* `saturation`: the play, from its command line to its end; `verdict`, `figure` and `plot`: what is told of it.
+
+`interruption`: how both commands end.
+
 Nothing here is used in production, and nothing but loopback is ever listened at.
 """

@@ -1,18 +1,18 @@
 """`director-wsgi demo`: a director under gunicorn and a small federation around it, until Ctrl-C."""
 
 import argparse
-import signal
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
-from typing import NoReturn, Self
+from typing import NoReturn
 
 from director_wsgi import __version__
+from director_wsgi.demo import saturation
 from director_wsgi.demo.director import PORT, DirectorFailedError, DirectorProcess, listen
 from director_wsgi.demo.federation import Federation, NotReadyError
+from director_wsgi.demo.interruption import Signals, StoppedError
 from director_wsgi.demo.samples import PROTECTED
 from director_wsgi.demo.suggestions import suggestions
 from director_wsgi.limits.deadline import Clock, Deadline, monotonic
@@ -23,48 +23,11 @@ START_S = 30.0
 OK = 0
 FAILED = 1
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _DESCRIPTION = """\
 Start a director under gunicorn together with a small federation around it: a registry, two origins and three caches,
 with real bytes behind them. Everything listens on loopback only and speaks TLS under a throw-away authority. Prints
 what to try next. Ctrl-C ends all of it and removes its files."""
-
-
-class _StoppedError(Exception):
-    """A signal asked for the end."""
-
-
-class _Signals:
-    """SIGINT, SIGTERM and SIGHUP: remembered at any time, and an exception only where nothing is half done."""
-
-    def __init__(self) -> None:
-        self._has_come = False
-        self._is_armed = False
-
-    def __enter__(self) -> Self:
-        self._former = {number: signal.signal(number, self._note) for number in _SIGNALS}
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, former in self._former.items():
-            signal.signal(number, former)
-
-    @contextmanager
-    def interrupting(self) -> Iterator[None]:
-        """Let a signal, also one that has come before, raise `_StoppedError` in here."""
-        self._is_armed = True
-        try:
-            if self._has_come:
-                raise _StoppedError
-            yield
-        finally:
-            self._is_armed = False
-
-    def _note(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002, signal's parameters
-        self._has_come = True
-        if self._is_armed:
-            self._is_armed = False
-            raise _StoppedError
+_FOOTER = "`director-wsgi demo saturation` shows what a hung origin does to a director; see its own --help."
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -77,14 +40,16 @@ def main(arguments: Sequence[str]) -> int:
         0 once a signal asked for the end and nothing is left; 1 if it could not start or the director ended by itself;
         2 for arguments that are not understood.
     """
+    if arguments and arguments[0] == saturation.COMMAND:
+        return saturation.main(arguments[1:])
     try:
         options = _parser().parse_args(arguments)
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else OK
     try:
-        with _Signals() as signals:
+        with Signals() as signals:
             _demonstrate(options, signals, monotonic)
-    except _StoppedError:
+    except StoppedError:
         print("Ended; nothing is left." if options.keep is None else f"Ended; the files are in {options.keep}.")
         sys.stdout.flush()
         return OK
@@ -94,7 +59,9 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="director-wsgi demo", description=_DESCRIPTION, allow_abbrev=False)
+    parser = argparse.ArgumentParser(
+        prog="director-wsgi demo", description=_DESCRIPTION, epilog=_FOOTER, allow_abbrev=False
+    )
     parser.add_argument(
         "--port", type=_port, metavar="N", help=f"the director's port (default: {PORT}, or any other if that is taken)"
     )
@@ -110,7 +77,7 @@ def _port(text: str) -> int:
     return int(text)
 
 
-def _demonstrate(options: argparse.Namespace, signals: _Signals, clock: Clock) -> NoReturn:
+def _demonstrate(options: argparse.Namespace, signals: Signals, clock: Clock) -> NoReturn:
     deadline = Deadline.after(START_S, clock)
     started_at = clock()
     with _folder(options.keep) as place, listen(options.port) as listener, Federation(place) as federation:

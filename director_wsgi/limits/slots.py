@@ -11,7 +11,7 @@ thread was waiting at another one.
 """
 
 import threading
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable
 
 
@@ -26,6 +26,12 @@ class Place:
     def __init__(self, tell: Callable[[], object]) -> None:
         self.is_granted = False
         self.tell = tell
+
+
+class _Telling(threading.local):
+    """Those whom this thread is telling that they have a slot; None if it tells nobody."""
+
+    queue: deque[Place] | None = None
 
 
 class Slots(threading.BoundedSemaphore):
@@ -48,6 +54,7 @@ class Slots(threading.BoundedSemaphore):
         super().__init__(value)
         self._queue_lock = threading.Lock()
         self._queue: OrderedDict[Place, None] = OrderedDict()
+        self._telling = _Telling()
         self._surplus = 0  # slots in use beyond the bound, since it was lowered: they vanish when given back
 
     def acquire(self, blocking: bool = True, timeout: float | None = None) -> bool:
@@ -91,8 +98,7 @@ class Slots(threading.BoundedSemaphore):
                 for _ in range(n):
                     self._give_back_one(granted)
         finally:
-            for place in granted:
-                place.tell()
+            self._tell(granted)
 
     def resize(self, value: int) -> None:
         """Change how many slots there are, now.
@@ -117,8 +123,23 @@ class Slots(threading.BoundedSemaphore):
             self._initial_value = value
             for _ in range(more):
                 self._give_back_one(granted)
-        for place in granted:
-            place.tell()
+        self._tell(granted)
+
+    def _tell(self, granted: list[Place]) -> None:
+        """Tell them that they have a slot.
+
+        Who is told may have no use for it and release it at once, to one who has no use for it either, and so on
+        through a long queue: so those are told by the loop that runs already on this thread, not one inside the other.
+        """
+        if self._telling.queue is not None:
+            self._telling.queue.extend(granted)
+            return
+        queue = self._telling.queue = deque(granted)
+        try:
+            while queue:
+                queue.popleft().tell()
+        finally:
+            self._telling.queue = None
 
     def _give_back_one(self, granted: list[Place]) -> None:
         """Give a slot to whom it is due, who has to be told afterwards. Called with _queue_lock held."""
