@@ -28,6 +28,10 @@ run: install ## start the director and a small federation on loopback, over TLS
 .PHONY: demo
 demo: run ## the same
 
+.PHONY: reproduce
+reproduce: install ## a hung origin, and what it does to the failing design and to the director; writes saturation.svg
+	$(BIN)/director-wsgi demo saturation
+
 .PHONY: check
 check: install ## format, lint, spelling, types, import contracts
 	$(BIN)/ruff format --check .

@@ -272,6 +272,7 @@ def _stat_policy(config: Config) -> StatPolicy:
         breaker=BreakerSettings(
             window_s=BREAKER_WINDOW_S,
             minimum_volume=BREAKER_VOLUME,
+            failures_in_a_row=BREAKER_VOLUME,
             slow_s=config.slow_stat_s,
             first_backoff_s=min(FIRST_BACKOFF_S, config.probe_interval_s),
             backoff_cap_s=config.probe_interval_s,

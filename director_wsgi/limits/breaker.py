@@ -70,6 +70,11 @@ class BreakerSettings:
     """Share of failed calls in the window that trips, above 0, at most 1."""
     slow_rate: float = 0.5
     """Share of slow calls in the window that trips, above 0, at most 1."""
+    failures_in_a_row: int = 0
+    """So many failed calls without a good one between them trip, whatever the rest of the window says; 0: any number.
+
+    A rate alone is slow where it matters most: the good calls of the last seconds outvote the first failures of a thing
+    that has stopped answering, and one that times out ends few calls."""
     slow_s: float = 1.0
     """A call that took this long or longer was slow, however it ended. Above 0; infinite: none is."""
     first_backoff_s: float = 0.5
@@ -85,6 +90,7 @@ class BreakerSettings:
             "minimum_volume": self.minimum_volume >= 1,
             "failure_rate": 0 < self.failure_rate <= 1,
             "slow_rate": 0 < self.slow_rate <= 1,
+            "failures_in_a_row": self.failures_in_a_row >= 0,
             "slow_s": self.slow_s > 0,
             "first_backoff_s": self.first_backoff_s > 0,
             "backoff_cap_s": self.first_backoff_s <= self.backoff_cap_s,
@@ -161,6 +167,8 @@ class Breaker:
         self._reason: Hashable | None = None
         self._backoff_s = 0.0  # the last one, before chance took from it; 0: the past is forgotten
         self._good_calls = 0  # since the closing
+        self._run = 0  # failed calls since the last good one
+        self._run_at = 0.0  # the last of them
         self._probe_at = 0.0
         self._may_probe_now = False
         self._trips = 0
@@ -198,6 +206,7 @@ class Breaker:
             is_slow = duration_s >= self._settings.slow_s
             self._window.succeeded(self._clock(), is_slow=is_slow)
             self._good_calls += not is_slow
+            self._run = 0
             if self._good_calls >= self._settings.minimum_volume:
                 self._backoff_s = 0.0
             self._judge()
@@ -216,7 +225,10 @@ class Breaker:
             if pass_.is_probe:
                 self._open(reason)
                 return
-            self._window.failed(self._clock(), reason, is_slow=duration_s >= self._settings.slow_s)
+            now = self._clock()
+            self._run = self._run + 1 if now - self._run_at < self._settings.window_s else 1
+            self._run_at = now
+            self._window.failed(now, reason, is_slow=duration_s >= self._settings.slow_s)
             self._judge()
 
     def undecided(self, pass_: Pass) -> None:
@@ -285,6 +297,9 @@ class Breaker:
     def _judge(self) -> None:
         """Trip if the calls in the window ask for it."""
         window, settings = self._window, self._settings
+        if 0 < settings.failures_in_a_row <= self._run:
+            self._trip(window.main_reason())
+            return
         if window.volume < settings.minimum_volume:
             return
         if window.failures >= settings.failure_rate * window.volume:
@@ -310,6 +325,7 @@ class Breaker:
         self._since = self._clock()
         self._reason = None
         self._good_calls = 0
+        self._run = 0
         self._window.clear()
         self._enter(State.CLOSED)
 

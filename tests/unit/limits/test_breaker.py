@@ -130,6 +130,41 @@ def test_no_answer_is_slow_if_none_can_be():
     assert breaker.snapshot().state is State.CLOSED
 
 
+def test_failures_in_a_row_trip_however_good_the_calls_before_them_were(clock):
+    breaker = Breaker(BreakerSettings(minimum_volume=5, failures_in_a_row=5), clock)
+    succeed(breaker, 1000)
+    fail(breaker, 4)
+    assert breaker.snapshot().state is State.CLOSED
+    fail(breaker)
+    assert breaker.snapshot().state is State.OPEN
+
+
+def test_a_good_call_ends_a_row_of_failures(clock):
+    breaker = Breaker(BreakerSettings(minimum_volume=5, failures_in_a_row=5), clock)
+    succeed(breaker, 1000)
+    for _ in range(10):
+        fail(breaker, 4)
+        succeed(breaker)
+    assert breaker.snapshot().state is State.CLOSED
+
+
+def test_failures_longer_ago_than_the_window_are_in_no_row(clock):
+    breaker = Breaker(BreakerSettings(minimum_volume=5, failures_in_a_row=5, window_s=10), clock)
+    for _ in range(10):
+        fail(breaker, 4)
+        clock.advance(10)
+    assert breaker.snapshot().state is State.CLOSED
+
+
+def test_after_closing_a_row_begins_anew(clock):
+    breaker = Breaker(BreakerSettings(minimum_volume=50, failures_in_a_row=5, jitter=0), clock)
+    fail(breaker, 5)
+    clock.advance(0.5)
+    breaker.succeeded(admitted(breaker), 0.1)
+    fail(breaker, 4)
+    assert breaker.snapshot().state is State.CLOSED
+
+
 def test_the_window_forgets(breaker, clock):
     fail(breaker, 3)
     clock.advance(SETTINGS.window_s)
