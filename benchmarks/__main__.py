@@ -10,13 +10,14 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from benchmarks import advertisement, federations, head, lookups, redirects
+from benchmarks import advertisement, federations, head, lookups, redirects, stats
 from benchmarks.figures import Figure, figure, machine, table, write
 from benchmarks.load import WrongAnswerError
 from benchmarks.server import ServerFailedError
+from director_wsgi.demo.openloop import LoadFailedError
 
 RESULTS = Path(__file__).resolve().parent / "results"
-ALL = ("redirects", "lookups", "advertisement", "head")
+ALL = ("redirects", "lookups", "advertisement", "head", "stats")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -39,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             for name in options.only or ALL:
                 try:
                     figures += _run(name, options, Path(folder))
-                except (ServerFailedError, WrongAnswerError, OSError) as error:
+                except (ServerFailedError, WrongAnswerError, LoadFailedError, OSError) as error:
                     failures.append(f"benchmarks: {name} could not be measured: {error}")
     except KeyboardInterrupt:
         print("\nbenchmarks: interrupted; everything started has been ended", file=sys.stderr)
@@ -66,6 +67,8 @@ def _run(name: str, options: argparse.Namespace, folder: Path) -> list[Figure]:
         return lookups.measure(_say, rounds=3 if quick else 9, sizes=sizes)
     if name == "advertisement":
         return advertisement.measure(folder, _say, rounds=2 if quick else 7)
+    if name == "stats":
+        return stats.measure(folder, _say, quick=quick)
     return _head(quick=quick)
 
 
@@ -93,7 +96,7 @@ def _end(_signal: int, _frame: FrameType | None) -> NoReturn:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
-        description="First figures of the director, each beside something run in the same call. Two to three minutes.",
+        description="First figures of the director, each beside something run in the same call. Four to five minutes.",
     )
     parser.add_argument("--only", action="append", choices=ALL, help="only this group; may be repeated")
     parser.add_argument(

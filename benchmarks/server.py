@@ -58,8 +58,8 @@ def cores() -> tuple[set[int], set[int]]:
 
 
 @contextmanager
-def _confined(processors: set[int]) -> Iterator[None]:
-    """Processes started within the block keep to these processors."""
+def confined(processors: set[int]) -> Iterator[None]:
+    """Processes started within the block, by this thread, keep to these processors."""
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, processors)
     try:
@@ -81,7 +81,7 @@ def serving(application: str, folder: Path, extra: dict[str, str] | None = None)
         ServerFailedError: It ended, or does not answer in time.
     """
     log = folder / "log"
-    with log.open("wb") as output, _confined(cores()[0]):
+    with log.open("wb") as output, confined(cores()[0]):
         master = subprocess.Popen(
             [sys.executable, *_ARGUMENTS, application],
             cwd=folder,

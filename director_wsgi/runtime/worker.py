@@ -5,9 +5,10 @@ These things differ from the class below it:
 * What gunicorn refuses before the application sees it (400, 414, 431 …) is answered as JSON with the director's
   `Server`, as every other error; nothing that a client sent is echoed or logged.
 * The polite end of a connection (half-close, then wait for the client to close too) is waited for in the handler
-  thread. gthread waits in the thread that accepts connections, so that one client that never closes holds up all. And
-  what the client still sends meanwhile is read, however much: a PUT is redirected before its body, and a connection
-  closed upon unread bytes is reset, which takes the redirect from a client that was busy sending.
+  thread, and only if the client may still be sending. gthread waits in the thread that accepts connections, so that
+  one client that never closes holds up all. And what the client still sends meanwhile is read, however much: a PUT is
+  redirected before its body, and a connection closed upon unread bytes is reset, which takes the redirect from a
+  client that was busy sending.
 * Nobody is told to go on (`100 Continue`) with a body that nobody is going to read.
 * Reading a body fails with an `OSError` and nothing else, whether the client fell silent, went away or sent nonsense:
   an application needs to know nothing of gunicorn to tell a bad client from its own defects.
@@ -110,6 +111,13 @@ class _BodyReader:
         return data
 
 
+def _has_body(req: Any) -> bool:
+    return any(
+        name == "TRANSFER-ENCODING" or (name == "CONTENT-LENGTH" and value.strip() != "0")
+        for name, value in req.headers
+    )
+
+
 class DirectorWorker(ThreadWorker):  # type: ignore[misc]
     """See the module. One main thread accepts and waits for idle connections; a pool of threads runs requests."""
 
@@ -128,14 +136,17 @@ class DirectorWorker(ThreadWorker):  # type: ignore[misc]
         kept = super().handle(conn)
         if not kept:
             # gthread may have closed it already.
+            # Only who may still be sending is waited for: a handler thread is worth more than a polite end.
+            linger_s = LINGER_S if getattr(conn, "may_be_sending", True) else 0.0
             with contextlib.suppress(OSError):
-                util.close_graceful(conn.sock, timeout=LINGER_S, max_drain=LINGER_BYTES)
+                util.close_graceful(conn.sock, timeout=linger_s, max_drain=LINGER_BYTES)
             conn.has_ended = True
         return kept
 
     def handle_request(self, req: Any, conn: Any) -> Any:
         """Handler thread. Calls the application and writes its answer; true if the connection may be kept."""
         req.body.reader = _BodyReader(req.body.reader)
+        conn.may_be_sending = _has_body(req)
         if req._expected_100_continue and req.method not in READ_METHODS:  # noqa: SLF001, gunicorn offers nothing else
             # RFC 9110 10.1.1: the final answer may come instead. The body may then follow or not, so nothing else can.
             req._expected_100_continue = False  # noqa: SLF001

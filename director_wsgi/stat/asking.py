@@ -5,14 +5,14 @@ news that the client has gone. So no server is waited for while another has answ
 enough known, the deadline, nobody there any more.
 """
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+import math
+from contextlib import nullcontext
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 
 from director_wsgi.limits.coalesce import Lost
 from director_wsgi.limits.deadline import Clock, Deadline
-from director_wsgi.limits.lanes import Permit
+from director_wsgi.limits.lanes import Lanes, Permit
 from director_wsgi.runtime.clients import Watchable
 from director_wsgi.stat.evidence import Evidence, Presence, Reason
 from director_wsgi.stat.patience import Patience
@@ -23,10 +23,44 @@ GRACE_FACTOR = 1.0
 USUAL_FACTOR = 2.0
 """How much longer than usual those who are missing may take, from when they were asked."""
 
+SHORT_FACTOR = 3.0
+LEAST_SHORT_S = 0.03
+MOST_SHORT_S = 0.25
+"""How long the wait for servers is that is open to all: so many times what they take usually, within bounds."""
+
 LEAST_GRACE_S = 0.01
 MOST_GRACE_S = 0.1
 
 _LOST = Evidence.unknown(Reason.CLOSED)
+
+
+class WaitingLanes:
+    """The right of a handler thread to wait for servers, in two steps.
+
+    As long as servers take usually, whoever finds a permit may wait: that costs little, and an answer without it would
+    be a guess although the right server is well. Whoever waits longer, waits for somebody sick: for that there are
+    fewer permits, shared fairly between namespaces, so that neither a sick server nor the namespace it serves takes
+    what the others need. Any number of threads at once.
+
+    Args:
+        permits: Handler threads that may wait at one moment.
+
+    Attributes:
+        all: Who waits.
+        long: Of these, who waits longer than usual.
+    """
+
+    def __init__(self, permits: int) -> None:
+        self.all = Lanes(permits)
+        self.long = Lanes(max(1, permits * 3 // 4))
+
+    def take_nowait(self) -> Permit | None:
+        """The right to wait for a moment."""
+        return self.all.take_nowait(object())  # no share: every wait is a key of its own
+
+    def take_long_nowait(self, namespace: str) -> Permit | None:
+        """The right to go on waiting, besides the first."""
+        return self.long.take_nowait(namespace)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +111,7 @@ def wait_for_answers(
     began_at: float,
     usual_s: float = 0.0,
     terms: Terms,
-    permit: Callable[[], Permit | None],
+    lanes: WaitingLanes,
     clock: Clock,
 ) -> bool:
     """Wait until enough is known, the deadline has passed, or the client has gone.
@@ -89,7 +123,7 @@ def wait_for_answers(
         began_at: When they were asked, on `clock`.
         usual_s: How long the slowest of them takes usually; 0 if nobody knows.
         terms: Until when, and for whom.
-        permit: Gives the right to wait, or None: then only what has arrived by now counts.
+        lanes: Give the right to wait; without it only what has arrived by now counts.
         clock: Monotonic seconds.
 
     Returns:
@@ -98,14 +132,19 @@ def wait_for_answers(
     wait = _Wait(inbox, answers, pending, terms, began_at=began_at, usual_s=usual_s, clock=clock)
     if wait.take_what_is_there():
         return False
-    lane = permit()
+    lane = lanes.take_nowait()
     if lane is None:
         return False
-    watching: AbstractContextManager[object] = (
-        nullcontext() if terms.client is None else terms.client.watching(inbox.put_gone)
-    )
-    with lane, watching:
-        return wait.take_what_comes()
+    with lane, nullcontext() if terms.client is None else terms.client.watching(inbox.put_gone):
+        if wait.take_what_comes(at_most_s=min(max(usual_s * SHORT_FACTOR, LEAST_SHORT_S), MOST_SHORT_S)):
+            return True
+        if wait.is_over():
+            return False
+        long_lane = lanes.take_long_nowait(terms.namespace)
+        if long_lane is None:
+            return False
+        with long_lane:
+            return wait.take_what_comes()
 
 
 class _Wait:
@@ -141,15 +180,21 @@ class _Wait:
             pass
         return not self._pending or self._is_enough()
 
-    def take_what_comes(self) -> bool:
+    def take_what_comes(self, *, at_most_s: float = math.inf) -> bool:
         """Whether the client has gone."""
+        until = self._deadline.at_most(at_most_s)
         try:
-            while self._pending and not self._is_enough():
-                if self._take(self._inbox.get(self._deadline.remaining_s())):
+            while not self.is_over():  # which may bring the deadline forward
+                remaining_s = min(until.remaining_s(), self._deadline.remaining_s())
+                if self._take(self._inbox.get(remaining_s)):
                     return True
         except Empty:
             pass
         return False
+
+    def is_over(self) -> bool:
+        """Whether there is nothing left to wait for."""
+        return not self._pending or self._deadline.has_passed() or self._is_enough()
 
     def _take(self, arrival: tuple[int, Evidence] | None) -> bool:
         if arrival is None:

@@ -20,13 +20,12 @@ from director_wsgi.federation.models import ServerAd
 from director_wsgi.limits.breaker import Pass
 from director_wsgi.limits.coalesce import Coalescer, Seat
 from director_wsgi.limits.deadline import Clock, Deadline, monotonic
-from director_wsgi.limits.lanes import Lanes, Permit
 from director_wsgi.limits.ttl import TTLTable
 from director_wsgi.runtime.clients import Watchable
 from director_wsgi.runtime.leases import LeaseError, Leases
-from director_wsgi.stat.asking import Inbox, Terms, is_there, wait_for_answers
+from director_wsgi.stat.asking import Inbox, Terms, WaitingLanes, is_there, wait_for_answers
 from director_wsgi.stat.evidence import PUBLIC, Evidence, Presence, Reason
-from director_wsgi.stat.flight import HeadFlight, Known, Question
+from director_wsgi.stat.flight import CIRCUIT_OPEN, FlightKey, HeadFlight, Known, Question, Shared
 from director_wsgi.stat.head import Client
 from director_wsgi.stat.health import ServerHealth
 from director_wsgi.stat.patience import Patience
@@ -45,7 +44,6 @@ MAX_FLIGHTS = 10_000
 _NOT_ASKED = Evidence.unknown(Reason.NOT_ASKED)
 _NO_SLOT = Evidence.unknown(Reason.NO_SLOT)
 _TIMED_OUT = Evidence.unknown(Reason.TIMED_OUT)
-_CIRCUIT_OPEN = Evidence.unknown(Reason.CIRCUIT_OPEN)
 _CLOSED = Evidence.unknown(Reason.CLOSED)
 
 
@@ -77,7 +75,7 @@ class StatEngine:
         generator: random.Random | None = None,
         clock: Clock = monotonic,
     ) -> None:
-        self.lanes = Lanes(policy.lanes)
+        self.lanes = WaitingLanes(policy.lanes)
         self._timeout_s = policy.timeout_s
         self._absence_s = policy.lifetimes.absence_s
         self._clock = clock
@@ -88,8 +86,8 @@ class StatEngine:
             generator=generator or random.Random(),
             clock=clock,
         )
-        self._flights: Coalescer[tuple[str, str, str], Evidence] = Coalescer(MAX_FLIGHTS)
-        self._written: TTLTable[str, bool] = TTLTable(WRITES_REMEMBERED, clock)
+        self._flights: Coalescer[FlightKey, Evidence] = Coalescer(MAX_FLIGHTS)
+        self._written: TTLTable[str, object] = TTLTable(WRITES_REMEMBERED, clock)
         self._lock = threading.Lock()
         self._counts = dict.fromkeys(GATES, 0)
 
@@ -123,7 +121,7 @@ class StatEngine:
             if it is still being asked, NO_SLOT if it was too busy to be asked, CIRCUIT_OPEN if it is not asked for
             now, NOT_ASKED if it was not to be asked. Nothing a server does raises.
         """
-        question = Question(path=path, bearer=bearer, authority=authority)
+        question = Question(path=path, bearer=bearer, authority=authority, after=self._written.get(path))
         answers = self._recall(servers, question)
         has_enough = patience is Patience.FIRST and any(is_there(answer) for answer in answers.values())
         if len(answers) < len(servers) and not has_enough and not deadline.has_passed():
@@ -135,9 +133,10 @@ class StatEngine:
         """A write of `path` has been let through: that it is absent is not believed any more without asking.
 
         Holds for all servers and all authorities, and for every HEAD that is under way, since an answer from before
-        the write may arrive after it: for as long as such an answer could be remembered.
+        the write may arrive after it: for as long as such an answer could be remembered. Whoever asks from now on
+        does not join such a HEAD either.
         """
-        self._written.put(path, True, self._absence_s + self._timeout_s)
+        self._written.put(path, object(), self._absence_s + self._timeout_s)
 
     def heard_from(self, data_url: str) -> None:
         """The server has advertised itself: if it is not being asked for now, that is worth a try."""
@@ -173,7 +172,7 @@ class StatEngine:
 
     def _recall(self, servers: tuple[ServerAd, ...], question: Question) -> dict[int, Evidence]:
         """What is remembered, by the server's index."""
-        may_have_come = question.path in self._written
+        may_have_come = question.after is not None
         answers: dict[int, Evidence] = {}
         for index, known in enumerate(self._roster.get_all(servers)):
             recalled = known.evidence.recall(question.path, question.authority) if known is not None else None
@@ -188,8 +187,9 @@ class StatEngine:
     def _refresh(self, known: Known, server: ServerAd, question: Question) -> None:
         """Ask again before memory ends; detached from the request that noticed."""
         pass_ = known.health.breaker.admit()
-        if pass_ is not None and self._detach(known, server, question, pass_, waits=False):
-            self._count(refreshed=1)
+        if pass_ is not None:
+            head = self._flight(known, server, question, pass_, refreshed=1)
+            self._detach(head, server, question, head.launch_nowait)
 
     # -- the other gates
 
@@ -206,30 +206,30 @@ class StatEngine:
         led: dict[int, HeadFlight] = {}
         began_at = self._clock()
         usual_s = 0.0
-        for index, server in enumerate(servers):
-            if index in answers or server.broker_url:
-                continue
-            try:
-                known = self._roster.meet(server, terms.deadline)
-            except LeaseError:
-                answers[index] = _CLOSED
-                continue
-            pass_ = known.health.breaker.admit()
-            if pass_ is None or pass_.is_probe:
-                if pass_ is not None:
-                    self._probe(known, server, question, pass_)
-                answers[index] = self._without_asking(known, question)
-                continue
-            usual_s = max(usual_s, known.health.latency_s or 0.0)
-            head = self._flight(known, server, question, pass_)
-            seats[index] = self._flights.join(_key(server, question), partial(inbox.put, index), head.launch)
-            if seats[index].is_leader:
-                led[index] = head
-            else:
-                known.health.breaker.undecided(pass_)
-                self._count(joined=1)
         is_gone = False
         try:
+            for index, server in enumerate(servers):
+                if index in answers or server.broker_url:
+                    continue
+                try:
+                    known = self._roster.meet(server, terms.deadline)
+                except LeaseError:
+                    answers[index] = _CLOSED
+                    continue
+                pass_ = known.health.breaker.admit()
+                if pass_ is None or pass_.is_probe:
+                    if pass_ is not None:
+                        self._probe(known, server, question, pass_)
+                    answers[index] = self._without_asking(known, question)
+                    continue
+                usual_s = max(usual_s, known.health.latency_s or 0.0)
+                head = self._flight(known, server, question, pass_)
+                seats[index] = self._flights.join(_key(server, question), partial(inbox.put, index), head.launch)
+                if seats[index].is_leader:
+                    led[index] = head
+                else:
+                    known.health.breaker.undecided(pass_)
+                    self._count(joined=1)
             is_gone = wait_for_answers(
                 inbox,
                 answers,
@@ -237,7 +237,7 @@ class StatEngine:
                 began_at=began_at,
                 usual_s=usual_s,
                 terms=terms,
-                permit=partial(self._permit, terms.namespace),
+                lanes=self.lanes,
                 clock=self._clock,
             )
         finally:
@@ -249,35 +249,33 @@ class StatEngine:
         answers.update(dict.fromkeys(no_slot, _NO_SLOT) | dict.fromkeys(left, _TIMED_OUT))
         self._count(no_slot=len(no_slot), left=len(left), gone=int(is_gone))
 
-    def _permit(self, namespace: str) -> Permit | None:
-        permit = self.lanes.take_nowait(namespace)
-        if permit is None:
-            self._count(no_lane=1)
-        return permit
-
     def _without_asking(self, known: Known, question: Question) -> Evidence:
         """What is said of a server that is not asked since its breaker is open."""
         stale = known.evidence.recall_stale(question.path, question.authority)
         self._count(circuit_open=1, stale=int(stale is not None))
-        return stale or _CIRCUIT_OPEN
+        return stale or CIRCUIT_OPEN
 
     def _probe(self, known: Known, server: ServerAd, question: Question, pass_: Pass) -> None:
         """Find out whether the server is well again; detached, so that nobody's request waits for a sick server."""
         public_path = known.evidence.public_path
         if public_path is not None:
             question = Question(path=public_path, bearer=None, authority=PUBLIC)
-        if self._detach(known, server, question, pass_, waits=True):
-            self._count(probed=1)
+        head = self._flight(known, server, question, pass_, probed=1)
+        self._detach(head, server, question, head.launch)
 
-    def _detach(self, known: Known, server: ServerAd, question: Question, pass_: Pass, *, waits: bool) -> bool:
-        head = self._flight(known, server, question, pass_)
-        launch = head.launch if waits else head.launch_nowait
-        if self._flights.launch_detached(_key(server, question), launch):
-            return True
-        known.health.breaker.undecided(pass_)
-        return False
+    def _detach(
+        self, head: HeadFlight, server: ServerAd, question: Question, launch: Callable[[Shared], object]
+    ) -> None:
+        is_launched = False
+        try:
+            is_launched = self._flights.launch_detached(_key(server, question), launch)
+        finally:
+            if not is_launched:
+                head.give_up()
 
-    def _flight(self, known: Known, server: ServerAd, question: Question, pass_: Pass) -> HeadFlight:
+    def _flight(
+        self, known: Known, server: ServerAd, question: Question, pass_: Pass, **also_counts: int
+    ) -> HeadFlight:
         return HeadFlight(
             known,
             server,
@@ -285,7 +283,7 @@ class StatEngine:
             pass_,
             timeout_s=self._timeout_s,
             clock=self._clock,
-            count=partial(self._count, asked=1),
+            count=partial(self._count, asked=1, **also_counts),
         )
 
     def _count(self, **gates: int) -> None:
@@ -294,5 +292,5 @@ class StatEngine:
                 self._counts[gate] += times
 
 
-def _key(server: ServerAd, question: Question) -> tuple[str, str, str]:
-    return server.data_url, question.path, question.authority
+def _key(server: ServerAd, question: Question) -> FlightKey:
+    return server.data_url, question.path, question.authority, question.after

@@ -12,12 +12,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from director_wsgi.federation.models import ServerAd
-from director_wsgi.limits.breaker import Pass
+from director_wsgi.limits.breaker import Pass, State
 from director_wsgi.limits.coalesce import Flight
 from director_wsgi.limits.deadline import Clock, Deadline
 from director_wsgi.limits.slots import Place
 from director_wsgi.outbound.client import Cancellation
-from director_wsgi.stat.evidence import Evidence, EvidenceTable
+from director_wsgi.stat.evidence import Evidence, EvidenceTable, Reason
 from director_wsgi.stat.head import Client, head
 from director_wsgi.stat.health import ServerHealth
 from director_wsgi.stat.server import Bulkhead
@@ -31,11 +31,14 @@ class Question:
         path: Object path, decoded.
         bearer: Token to ask with; None to ask as the public.
         authority: Under whose name the answer is kept.
+        after: The last write of the object that was let through before it was asked, if that was not long ago: an
+            answer to who asked before the write is none to who asks after it.
     """
 
     path: str
     bearer: str | None = field(repr=False)
     authority: str = field(repr=False)
+    after: object | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,14 +50,20 @@ class Known:
     evidence: EvidenceTable
 
 
+CIRCUIT_OPEN = Evidence.unknown(Reason.CIRCUIT_OPEN)
+"""The server is not asked for now."""
+
+
 class _State(enum.Enum):
     WAITING = enum.auto()  # for a slot
     ASKING = enum.auto()
     ENDED = enum.auto()
 
 
-Shared = Flight[tuple[str, str, str], Evidence]
-"""By data URL, path and authority."""
+FlightKey = tuple[str, str, str, object]
+"""Data URL, path, authority, and the last write: who has the same wants the same answer."""
+
+Shared = Flight[FlightKey, Evidence]
 
 
 class HeadFlight:
@@ -70,7 +79,7 @@ class HeadFlight:
         count: Told once when the HEAD begins.
     """
 
-    # _lock guards _state, _place and _cancellation; nothing is called under it.
+    # _lock guards _state, _place, _cancellation and _is_unwanted; nothing is called under it.
 
     def __init__(
         self,
@@ -94,6 +103,7 @@ class HeadFlight:
         self._state = _State.WAITING
         self._place: Place | None = None
         self._cancellation: Cancellation | None = None
+        self._is_unwanted = False
         self._began_at = 0.0
 
     @property
@@ -112,14 +122,19 @@ class HeadFlight:
             self._place = slots.queue_up(self._granted)
 
     def launch_nowait(self, flight: Shared) -> None:
-        """The same if a slot is free; else there is no flight."""
+        """The same if a slot is free; else there is no flight, unless somebody has joined it in this moment."""
         self._flight = flight
         if self._known.bulkhead.slots.acquire(blocking=False):
             self._granted()
-        else:
+        elif flight.drop():
             self._state = _State.ENDED
             self._known.health.breaker.undecided(self._pass)
-            flight.drop()
+        else:
+            self.launch(flight)
+
+    def give_up(self) -> None:
+        """It is not launched after all."""
+        self._known.health.breaker.undecided(self._pass)
 
     def _granted(self) -> None:
         """A slot is there; on the thread that gave it back, or that of `launch`."""
@@ -130,11 +145,22 @@ class HeadFlight:
         if not is_wanted:
             self._known.bulkhead.slots.release()
             return
+        if self._place is not None and self._is_off():
+            self._known.bulkhead.slots.release()
+            self._landed(CIRCUIT_OPEN)
+            return
         self._count()
         self._began_at = self._clock()
         cancellation = self._known.bulkhead.start(self._ask, self._landed)
         with self._lock:
             self._cancellation = cancellation
+            is_unwanted = self._is_unwanted
+        if is_unwanted:
+            cancellation.cancel()
+
+    def _is_off(self) -> bool:
+        """Whether the breaker has opened while the flight stood in the queue: then nobody shall wait for it."""
+        return not self._pass.is_probe and self._known.health.breaker.snapshot().state is not State.CLOSED
 
     def _ask(self, client: Client, cancellation: Cancellation) -> Evidence:
         """Runs on a thread of the server."""
@@ -153,19 +179,22 @@ class HeadFlight:
             self._state = _State.ENDED
         known, question = self._known, self._question
         took_s = self._clock() - self._began_at
-        known.health.learned(self._pass, evidence, took_s=took_s, in_flight=known.bulkhead.in_flight + 1)
-        if known.health.limit is not None:
-            known.bulkhead.slots.resize(known.health.limit.limit)
-        known.evidence.remember(question.path, question.authority, evidence, is_public=question.bearer is None)
-        self._flight.settle(evidence)
+        try:
+            known.health.learned(self._pass, evidence, took_s=took_s, in_flight=known.bulkhead.in_flight + 1)
+            if known.health.limit is not None:
+                known.bulkhead.slots.resize(known.health.limit.limit)
+            known.evidence.remember(question.path, question.authority, evidence, is_public=question.bearer is None)
+        finally:
+            # A flight that is never settled would be joined for ever.
+            self._flight.settle(evidence)
 
     def _abandoned(self, all_gone: bool) -> None:
         """Nobody wants the answer any more; on the thread of the last who did."""
         with self._lock:
-            is_asking, cancellation = self._state is _State.ASKING, self._cancellation
+            is_asking = self._state is _State.ASKING
         if is_asking:
-            if all_gone and cancellation is not None and self._flight.drop():
-                cancellation.cancel()
+            if all_gone and self._flight.drop():
+                self._cancel()
             return
         if not self._flight.drop():
             return  # somebody came just now, or the answer did
@@ -173,8 +202,14 @@ class HeadFlight:
             is_waiting = self._state is _State.WAITING
             if is_waiting:
                 self._state = _State.ENDED
-        if is_waiting:
+        if is_waiting and self._place is not None:
             self._known.health.breaker.undecided(self._pass)
-            if self._place is not None:
-                # If it was granted in this very moment, `_granted` finds that it is not wanted and gives the slot on.
-                self._known.bulkhead.slots.leave(self._place)
+            # If it was granted in this very moment, `_granted` finds that it is not wanted and gives the slot on.
+            self._known.bulkhead.slots.leave(self._place)
+
+    def _cancel(self) -> None:
+        with self._lock:
+            self._is_unwanted = True
+            cancellation = self._cancellation
+        if cancellation is not None:  # else `_granted` is about to have it, and finds that it is not wanted
+            cancellation.cancel()

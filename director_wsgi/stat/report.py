@@ -19,7 +19,6 @@ class StatStatistics:
         joined: Being asked already.
         asked: HEADs begun.
         no_slot: Doors that were shut until the asker left.
-        no_lane: Asks that could not wait, since all permits of the lane were taken.
         left: HEADs still under way when their asker left.
         gone: Asks whose client had gone.
         not_asked: Can only be reached through a broker, or the deadline had passed already.
@@ -35,7 +34,6 @@ class StatStatistics:
     joined: int = 0
     asked: int = 0
     no_slot: int = 0
-    no_lane: int = 0
     left: int = 0
     gone: int = 0
     not_asked: int = 0

@@ -18,7 +18,7 @@ from director_wsgi.stat.head import Client
 from director_wsgi.stat.health import ServerHealth
 from director_wsgi.stat.policy import StatPolicy
 from director_wsgi.stat.report import ServerState
-from director_wsgi.stat.server import Bulkhead
+from director_wsgi.stat.server import IDLE_S, Bulkhead, Threads
 
 INITIAL_SLOTS = 16
 """What a server that has not been asked before is given at once, if its concurrency adapts."""
@@ -62,7 +62,8 @@ class Roster:
         self._leases = leases
         self._generator = generator
         self._clock = clock
-        self._threads = threading.BoundedSemaphore(policy.threads)
+        # Each server may have as many as are free: one that hangs ends at half of them, n of them leave 1 of n + 1.
+        self._threads = Threads(policy.threads, self._bulkheads)
         self._lock = threading.Lock()
         self._held: dict[str, _Held] = {}
         self._is_closed = False
@@ -113,7 +114,7 @@ class Roster:
         for held in gone:
             held.lease.release()
         for held in stay:
-            held.known.bulkhead.give_threads_back()
+            held.known.bulkhead.give_threads_back(IDLE_S)
 
     def close(self) -> None:
         """Meet nobody any more, and give everything back. Does not wait: `Leases.close` does."""
@@ -127,12 +128,15 @@ class Roster:
             held = tuple(self._held.items())
         return tuple(state_of(data_url, one.known) for data_url, one in held)
 
+    def _bulkheads(self) -> list[Bulkhead]:
+        with self._lock:
+            return [held.known.bulkhead for held in self._held.values()]
+
     def _introduce(self, bulkhead: Bulkhead) -> Known:
         policy, clock = self._policy, self._clock
         limit = None
         if policy.adapts:
-            limit = AdaptiveLimit(initial=min(INITIAL_SLOTS, policy.slots), most=policy.slots, clock=clock)
-            bulkhead.slots.resize(limit.limit)
+            limit = AdaptiveLimit(initial=bulkhead.slots.limit, most=policy.slots, clock=clock)
         breaker = Breaker(policy.breaker, clock, random.Random(self._generator.random()))
         evidence = EvidenceTable(
             capacity=policy.capacity,
@@ -144,13 +148,16 @@ class Roster:
 
     def _build(self, server: ServerAd) -> Bulkhead:
         slots = self._policy.slots
-        return Bulkhead(
+        bulkhead = Bulkhead(
             _host(server.base_url),
             slots=slots,
             client=self._build_client(slots),
             threads=self._threads,
             clock=self._clock,
         )
+        if self._policy.adapts:
+            bulkhead.slots.resize(min(INITIAL_SLOTS, slots))
+        return bulkhead
 
 
 def state_of(data_url: str, known: Known) -> ServerState:

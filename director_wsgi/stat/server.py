@@ -2,11 +2,12 @@
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 
 from director_wsgi.limits.deadline import Clock, Deadline, monotonic
+from director_wsgi.limits.lanes import Lanes, LanesStatistics, Permit
 from director_wsgi.limits.slots import Slots
 from director_wsgi.outbound.client import Cancellation
 from director_wsgi.stat.evidence import Evidence, Reason
@@ -22,6 +23,39 @@ IDLE_S = 30.0
 """How long a server's threads are kept when there is nothing to ask it."""
 
 _log = logging.getLogger(__name__)
+
+
+class Threads:
+    """The right to a thread, shared by the servers of one process, and fairly: those which hang leave some to others.
+
+    The right is kept as long as the thread, busy or not. When none is left, threads that have nothing to do are ended,
+    those first that have been idle longest. Any number of threads at once.
+
+    Args:
+        most: How many there may be.
+        bulkheads: Who may have threads to spare.
+    """
+
+    def __init__(self, most: int, bulkheads: Callable[[], Iterable["Bulkhead"]]) -> None:
+        self._lanes = Lanes(most, alpha=1.0)
+        self._bulkheads = bulkheads
+
+    def take(self, name: str) -> Permit | None:
+        """The right to one more thread for a server; None if there is none."""
+        permit = self._lanes.take_nowait(name)
+        if permit is not None:
+            return permit
+        idle = [(since, bulkhead) for bulkhead in self._bulkheads() if (since := bulkhead.idle_since) is not None]
+        for _since, bulkhead in sorted(idle, key=lambda pair: pair[0]):
+            bulkhead.give_threads_back()
+            permit = self._lanes.take_nowait(name)
+            if permit is not None:
+                return permit
+        return None
+
+    def statistics(self) -> LanesStatistics:
+        """How many are out."""
+        return self._lanes.statistics()
 
 
 class Bulkhead:
@@ -55,14 +89,15 @@ class Bulkhead:
         *,
         slots: int,
         client: Client,
-        threads: threading.BoundedSemaphore | None = None,
+        threads: Threads | None = None,
         clock: Clock = monotonic,
     ) -> None:
         self.slots = Slots(slots)
         self._name = name
         self.most = slots
         self._client = client
-        self._worker_threads = threads
+        self._threads = threads
+        self._permits: list[Permit] = []  # as many as the executor may have threads
         self._clock = clock
         self._lock = threading.Lock()
         self._idle = threading.Condition(self._lock)
@@ -83,9 +118,8 @@ class Bulkhead:
             By which the job can be ended early.
         """
         flight = Cancellation()
-        if self._worker_threads is not None and not self._worker_threads.acquire(blocking=False):
-            self.slots.release()
-            tell(Evidence.unknown(Reason.NO_THREAD))
+        if not self._has_thread_for(flight):
+            self._end(flight, Evidence.unknown(Reason.NO_THREAD), tell)
             return flight
         future, reason = self._submit(job, flight)
         if future is not None:
@@ -96,9 +130,27 @@ class Bulkhead:
             self._end(flight, Evidence.unknown(reason), tell)
         return flight
 
-    def _submit(self, job: Job, flight: Cancellation) -> tuple[Future[Evidence] | None, Reason]:
+    def _has_thread_for(self, flight: Cancellation) -> bool:
+        """Count the flight in, and see that there is the right to as many threads as flights."""
         with self._lock:
             self._flights.add(flight)
+            is_covered = self._is_closed or len(self._flights) <= len(self._permits)
+        return is_covered or self._threads is None or self._take_permit(self._threads)
+
+    def _take_permit(self, threads: Threads) -> bool:
+        permit = threads.take(self._name)
+        if permit is None:
+            return False
+        with self._lock:
+            is_kept = not self._is_closed
+            if is_kept:
+                self._permits.append(permit)
+        if not is_kept:
+            permit.release()
+        return True
+
+    def _submit(self, job: Job, flight: Cancellation) -> tuple[Future[Evidence] | None, Reason]:
+        with self._lock:
             if self._is_closed:
                 return None, Reason.CLOSED
             if self._executor is None:
@@ -128,15 +180,33 @@ class Bulkhead:
         self._end(flight, evidence, tell)
 
     def _end(self, flight: Cancellation, evidence: Evidence, tell: Tell) -> None:
-        if self._worker_threads is not None:
-            self._worker_threads.release()
         with self._idle:
             self._used_at = self._clock()
             self._flights.discard(flight)
             if not self._flights:
                 self._idle.notify_all()
+        self._account_for_threads()
         self.slots.release()
         tell(evidence)
+
+    def _account_for_threads(self) -> None:
+        """Have the right to every thread there is, and to no more.
+
+        An executor makes a new one if the last one to end has not come back yet, although it is about to; and threads
+        of an executor that was replaced end with their job.
+        """
+        if self._threads is None:
+            return
+        with self._lock:
+            threads = 0 if self._executor is None else len(self._executor._threads)  # noqa: SLF001, see `threads`
+            needed = max(threads, len(self._flights))
+            is_short = not self._is_closed and threads > len(self._permits)
+            spare = self._permits[needed:]
+            del self._permits[needed:]
+        for permit in spare:
+            permit.release()
+        if is_short and not self._take_permit(self._threads):
+            self.give_threads_back()
 
     @property
     def in_flight(self) -> int:
@@ -150,15 +220,30 @@ class Bulkhead:
         with self._lock:
             return 0 if self._executor is None else len(self._executor._threads)  # noqa: SLF001, told nowhere else
 
-    def give_threads_back(self, idle_s: float = IDLE_S) -> None:
-        """End the threads if there has been nothing to ask for a while: an executor never shrinks by itself."""
+    @property
+    def idle_since(self) -> float | None:
+        """When it was last used, if it has threads that have nothing to do now; None if it has not."""
         with self._lock:
-            is_idle = not self._flights and self._clock() - self._used_at >= idle_s
-            executor = self._executor if is_idle else None
+            return self._used_at if len(self._permits) > len(self._flights) else None
+
+    def give_threads_back(self, idle_s: float = 0.0) -> None:
+        """End the threads that have nothing to do: an executor never shrinks by itself, so it is replaced.
+
+        Args:
+            idle_s: Only if there has been nothing at all to ask for so long; 0: those that are busy end with their job.
+        """
+        with self._lock:
+            is_due = idle_s <= 0 or (not self._flights and self._clock() - self._used_at >= idle_s)
+            executor = self._executor if is_due else None
+            spare: list[Permit] = []
             if executor is not None:
                 self._executor = None
+                spare = self._permits[len(self._flights) :]
+                del self._permits[len(self._flights) :]
         if executor is not None:
-            executor.shutdown(wait=False)  # its threads have nothing to do, and end at once
+            executor.shutdown(wait=False)
+        for permit in spare:
+            permit.release()
 
     def close(self, deadline: Deadline) -> bool:
         """Begin nothing any more, end what is in flight, give threads and connections back. May be called again.
@@ -181,6 +266,10 @@ class Bulkhead:
             _log.warning("%s: still being asked after its end: %d", self._name, self.in_flight)
         elif executor is not None:
             executor.shutdown(wait=True)  # no thread has anything left to do
+        with self._lock:
+            permits, self._permits = self._permits, []
+        for permit in permits:
+            permit.release()
         return has_ended
 
     def __repr__(self) -> str:

@@ -124,25 +124,34 @@ def _gates(engine: StatEngine, alive: int, limit: int) -> Iterator[Metric]:
 
 
 def _lanes(engine: StatEngine) -> Iterator[Metric]:
-    told = engine.lanes.statistics()
+    told, long = engine.lanes.all.statistics(), engine.lanes.long.statistics()
     yield gauge(
         "director_wsgi_lanes",
         "Request threads that may wait for servers. limit: at most; in_use: now; most: at the same time at most, since "
-        "the start; namespaces: for how many namespaces they wait now.",
+        "the start; long: of these, how many wait longer than usual now; long_limit: how many may; namespaces: for how "
+        "many namespaces they do.",
         ("kind",),
         [
             (("limit",), told.permits),
             (("in_use",), told.in_use),
             (("most",), told.most_in_use),
-            (("namespaces",), told.keys),
+            (("long",), long.in_use),
+            (("long_limit",), long.permits),
+            (("namespaces",), long.keys),
         ],
     )
     yield counter(
         "director_wsgi_lane_requests_total",
         "Requests that wanted to wait for servers. taken: could. full: were answered at once from what was known, "
-        "since no thread may wait any more. share: the same, since their namespace had its share.",
+        "since no thread may wait any more. long: waited longer than usual. long_refused: could not, since too many "
+        "do, or their namespace has its share.",
         ("outcome",),
-        [(("taken",), told.taken), (("full",), told.refused_full), (("share",), told.refused_share)],
+        [
+            (("taken",), told.taken),
+            (("full",), told.refused_full),
+            (("long",), long.taken),
+            (("long_refused",), long.refused_full + long.refused_share),
+        ],
     )
 
 

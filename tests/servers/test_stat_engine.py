@@ -1,6 +1,7 @@
 """Whatever servers do, an ask ends by its deadline with what is known, and a sick server takes nothing from the others."""
 
 import os
+import socket
 import sys
 import threading
 from collections.abc import Iterator
@@ -10,11 +11,14 @@ from typing import Any
 import pytest
 
 from director_wsgi.federation.models import ServerAd, ServerKind
+from director_wsgi.limits.breaker import BreakerSettings, State
 from director_wsgi.limits.deadline import Deadline
 from director_wsgi.outbound.client import Answer, HttpClient
+from director_wsgi.runtime.clients import ClientWatch, Watchable
 from director_wsgi.runtime.leases import Leases
 from director_wsgi.stat.engine import StatEngine, StatPolicy
 from director_wsgi.stat.evidence import Evidence, Lifetimes, Presence, Reason
+from director_wsgi.stat.health import Sickness
 from tests.servers.conftest import MakeClient
 from tests.servers.faults import FaultServer
 
@@ -56,7 +60,7 @@ class World:
         self.leases = Leases()
         self.clients: list[Client] = []
         self._make_client = make_client
-        usual = {"timeout_s": TIMEOUT_S, "slots": SLOTS, "lifetimes": Lifetimes(failure_s=0.0)}
+        usual = {"timeout_s": TIMEOUT_S, "slots": SLOTS, "adapts": False, "lifetimes": Lifetimes(failure_s=0.0)}
         self.engine = StatEngine(
             policy=StatPolicy(**(usual | policy)), build_client=self._build_client, leases=self.leases
         )
@@ -67,13 +71,25 @@ class World:
         return self.clients[-1]
 
     def ask(
-        self, *servers: FaultServer, path: str = "/x", within_s: float = LONG_S, token: str | None = None
+        self,
+        *servers: FaultServer,
+        path: str = "/x",
+        within_s: float = LONG_S,
+        token: str | None = None,
+        client: Watchable | None = None,
     ) -> tuple[Evidence, ...]:
         ads = tuple(
             ServerAd(kind=ServerKind.ORIGIN, name=server.url, data_url=server.url, base_url=server.url)
             for server in servers
         )
-        return self.engine.ask(ads, path, bearer=token, authority=token or "public", deadline=Deadline.after(within_s))
+        return self.engine.ask(
+            ads,
+            path,
+            bearer=token,
+            authority=token or "public",
+            deadline=Deadline.after(within_s),
+            client=client,
+        )
 
     def begin(self, *servers: FaultServer, **about: Any) -> "Future[tuple[Evidence, ...]]":
         return self.pool.submit(self.ask, *servers, **about)
@@ -135,8 +151,11 @@ FAULTS = (
 def test_what_one_server_does_is_told_of_it_and_the_other_answers(world, fault_server, fault, arguments, evidence):
     sick, well = fault_server(), fault_server()
     sick.behave(fault, **arguments)
-    assert world.ask(sick, well) == (evidence, FOUND)
-    assert world.in_flight() == 0
+    told_of_sick, told_of_well = world.ask(sick, well)
+    assert told_of_sick in (evidence, LEFT)
+    assert told_of_well == FOUND
+    assert world.ask(sick, path="/alone") == (evidence,)
+    assert eventually(lambda: world.in_flight() == 0)
 
 
 @pytest.mark.parametrize(
@@ -241,6 +260,7 @@ def test_connections_are_kept_for_the_next_head(world, fault_server):
 def test_its_end_ends_heads_under_way_and_leaves_no_thread_and_no_socket(make_client, fault_server, fault):
     sick, well = fault_server(), fault_server()
     sick.behave(fault)
+    well.behave("status", code=404)  # whoever had the object would end the wait
     threads, files = threading.active_count(), open_files()
     world = World(make_client, timeout_s=LONG_S)
     asking = [world.begin(sick, well, path=f"/{number}") for number in range(SLOTS + 2)]
@@ -259,14 +279,88 @@ def test_a_server_gone_gives_back_its_threads_and_sockets_though_it_hangs(make_c
     world = World(make_client, timeout_s=LONG_S)
     gone, kept = fault_server(), fault_server()
     gone.behave("hang_after_request")
+    kept.behave("status", code=404)
     asking = world.begin(gone, kept)
     assert gone.wait_until(lambda: gone.in_hand == 1)
     world.engine.retain([kept.url])
-    assert asking.result(LONG_S) == (Evidence.unknown(Reason.CLOSED), FOUND)
+    assert asking.result(LONG_S) == (Evidence.unknown(Reason.CLOSED), ABSENT)
     assert eventually(lambda: not stat_threads(gone))
     assert gone.wait_until(lambda: gone.open_connections == 0)
+    kept.behave("ok")
     assert world.ask(kept, path="/again") == (FOUND,)
     assert world.close()
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        ("hang_after_request", Sickness.STALLING),
+        ("refuse", Sickness.REFUSING),
+        ("reset", Sickness.CUTTING_OFF),
+        ("huge_header", Sickness.ERRORING),
+    ],
+)
+def test_a_sick_server_is_left_alone_until_it_is_well_again(make_client, fault_server, fault, reason):
+    breaker = BreakerSettings(minimum_volume=SLOTS, first_backoff_s=0.1, backoff_cap_s=0.1)
+    world = World(make_client, timeout_s=0.1, breaker=breaker)
+    server = fault_server()
+    server.behave(fault)
+    for number in range(SLOTS):
+        world.ask(server, path=f"/{number}")
+    known = world.engine.health_of(server.url)
+    assert known.breaker.snapshot().reason is reason
+    assert eventually(lambda: known.breaker.snapshot().state is State.OPEN)
+    before = world.engine.statistics()
+    told = [world.ask(server, path=f"/open/{number}") for number in range(20)]
+    assert set(told) == {(Evidence.unknown(Reason.CIRCUIT_OPEN),)}
+    after = world.engine.statistics()
+    assert after.asked - before.asked == after.probed - before.probed
+    server.behave("ok")
+    assert eventually(lambda: world.ask(server, path="/well") == (FOUND,))
+    assert known.breaker.snapshot().state is State.CLOSED
+    assert world.close()
+
+
+@pytest.fixture
+def clients() -> Iterator[ClientWatch]:
+    clients = ClientWatch()
+    clients.start()
+    yield clients
+    assert clients.stop(Deadline.after(LONG_S))
+
+
+def test_when_all_clients_have_gone_the_socket_to_the_server_is_shut_and_nothing_is_learned(
+    make_client, fault_server, clients
+):
+    world = World(make_client, timeout_s=LONG_S)
+    server = fault_server()
+    server.behave("hang_after_request")
+    pairs = [socket.socketpair() for _ in range(2)]
+    asking = [world.begin(server, client=clients.of(ours)) for ours, _ in pairs]
+    assert server.wait_until(lambda: server.in_hand == 1)
+    assert eventually(lambda: clients.watched == len(pairs))
+    pairs[0][1].close()
+    assert asking[0].result(LONG_S) == (LEFT,)
+    assert server.open_connections == 1
+    pairs[1][1].close()
+    assert asking[1].result(LONG_S) == (LEFT,)
+    assert server.wait_until(lambda: server.open_connections == 0)
+    assert eventually(lambda: world.in_flight() == 0)
+    assert world.engine.health_of(server.url).breaker.snapshot().volume == 0
+    server.behave("ok")
+    assert world.ask(server) == (FOUND,)
+    for ours, _ in pairs:
+        ours.close()
+    assert world.close()
+
+
+def test_one_head_serves_all_who_ask_the_same_at_once(world, fault_server):
+    server = fault_server()
+    server.behave("slow", seconds=0.1)
+    asking = [world.begin(server) for _ in range(16)]
+    told = {one.result(LONG_S) for one in asking}
+    assert told == {(Evidence(presence=Presence.PRESENT, status=200, length_bytes=10),)}
+    assert server.count() == 1
 
 
 def test_in_a_storm_no_slot_is_exceeded_or_lost_and_nothing_is_called_absent(make_client, fault_server):
@@ -290,10 +384,10 @@ def test_in_a_storm_no_slot_is_exceeded_or_lost_and_nothing_is_called_absent(mak
     assert not [evidence for answers in told for evidence in answers if evidence.presence is Presence.ABSENT]
     assert eventually(lambda: world.in_flight() == 0)
     assert max(client.peak for client in world.clients) <= SLOTS
-    for known in world.engine._known.values():
-        slots = known.lease.value.slots
-        assert [slots.acquire(blocking=False) for _ in range(SLOTS + 1)] == [True] * SLOTS + [False]
-        slots.release(SLOTS)
+    for held in world.engine._roster._held.values():
+        assert eventually(lambda: held.known.bulkhead.slots.in_use == 0)  # noqa: B023
+    assert len(world.engine._flights) == world.engine.lanes.statistics().in_use == 0
+    assert world.engine._roster._threads.statistics().in_use == 0
     hung.behave("ok")
     assert eventually(lambda: world.ask(well, hung, path="/after") == (FOUND, FOUND))
     assert world.close()

@@ -467,3 +467,18 @@ def test_no_slot_is_lost_or_doubled_while_the_number_of_slots_changes():
     slots.resize(4)
     assert (slots.in_use, slots.waiting) == (0, 0)
     assert [slots.acquire(blocking=False) for _ in range(5)] == [True, True, True, True, False]
+
+
+def test_a_long_queue_of_those_who_have_no_use_for_their_slot_empties_without_recursion():
+    slots, told = Slots(1), []
+    slots.acquire()
+
+    def give_on() -> None:
+        told.append(slots.waiting)
+        slots.release()
+
+    for _ in range(5000):
+        slots.queue_up(give_on)
+    slots.release()
+    assert told == list(range(4999, -1, -1))
+    assert (slots.in_use, slots.acquire(blocking=False)) == (0, True)

@@ -87,7 +87,10 @@ class TestSources:
         assert loaded("DIRECTOR: {stattimeout: 3s}\ntlsskipverify: true").stat_timeout_s == 3.0
 
     def test_values_may_not(self, problems: Problems) -> None:
-        assert "expected distance, distanceAndLoad, random or adaptive" in problems("Director: {CacheSortMethod: Random}")[0]
+        assert (
+            "expected distance, distanceAndLoad, random or adaptive"
+            in problems("Director: {CacheSortMethod: Random}")[0]
+        )
 
     @pytest.mark.parametrize("name", ["PELICAN_TLSSKIPVERIFY", "PELICAN_DIRECTOR_CACHESPULLFROMCACHES"])
     def test_a_variable_is_the_name_in_upper_case(self, loaded: Loader, name: str) -> None:

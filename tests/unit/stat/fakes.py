@@ -5,9 +5,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from director_wsgi.federation.models import ServerAd, ServerKind
+from director_wsgi.limits.breaker import Breaker, Pass
 from director_wsgi.limits.deadline import Deadline
 from director_wsgi.outbound.client import Answer, Cancellation, Failure, OutboundError
 from director_wsgi.outbound.exchange import Exchange
+from director_wsgi.stat.server import Bulkhead
 
 LONG_S = 30.0
 """A test that waits so long has failed."""
@@ -44,6 +46,18 @@ class Call:
     def answer(self, told: Answer | OutboundError) -> None:
         self.told = told
         self.woken.set()
+
+    @property
+    def path(self) -> str:
+        return "/" + self.url.split("/", 3)[3]
+
+    @property
+    def is_aborted(self) -> bool:
+        try:
+            self.exchange.raise_if_aborted()
+        except OutboundError:
+            return True
+        return False
 
 
 class Servers:
@@ -111,6 +125,87 @@ class Client:
 
     def close(self) -> None:
         self.is_closed = True
+
+
+class Someone:
+    """A client that goes when told to; stands for a `runtime.clients.Watchable`."""
+
+    def __init__(self) -> None:
+        self.is_watched = threading.Event()
+        self.was_left = False
+        self._tell: Callable[[], object] | None = None
+
+    def watching(self, tell: Callable[[], object]) -> "Someone":
+        self._tell = tell
+        return self
+
+    def __enter__(self) -> None:
+        self.is_watched.set()
+
+    def __exit__(self, *_: object) -> None:
+        self.was_left = True
+
+    def go(self) -> None:
+        assert self.is_watched.wait(LONG_S)
+        self._tell()
+
+
+class CountedBreaker(Breaker):
+    """Counts how often each of its passes is given back."""
+
+    def __init__(self, *about: object) -> None:
+        super().__init__(*about)
+        self.settled: dict[Pass, list[str]] = {}
+
+    def admit(self) -> Pass | None:
+        pass_ = super().admit()
+        if pass_ is not None:
+            self.settled[pass_] = []
+        return pass_
+
+    def succeeded(self, pass_: Pass, duration_s: float) -> None:
+        self.settled[pass_].append("succeeded")
+        super().succeeded(pass_, duration_s)
+
+    def failed(self, pass_: Pass, reason: object, duration_s: float) -> None:
+        self.settled[pass_].append("failed")
+        super().failed(pass_, reason, duration_s)
+
+    def undecided(self, pass_: Pass) -> None:
+        self.settled[pass_].append("undecided")
+        super().undecided(pass_)
+
+
+class Books:
+    """What was given out, of every server that was ever met: whether all of it came back, and once."""
+
+    def __init__(self) -> None:
+        self.breakers: list[CountedBreaker] = []
+        self.bulkheads: list[Bulkhead] = []
+
+    def breaker(self, *about: object) -> CountedBreaker:
+        self.breakers.append(CountedBreaker(*about))
+        return self.breakers[-1]
+
+    def bulkhead_class(self) -> type[Bulkhead]:
+        bulkheads = self.bulkheads
+
+        class Recorded(Bulkhead):
+            def __init__(self, *args: object, **about: object) -> None:
+                super().__init__(*args, **about)
+                bulkheads.append(self)
+
+        return Recorded
+
+    def of(self, index: int) -> list[list[str]]:
+        """What became of each pass of this server, in the order in which they were given."""
+        return list(self.breakers[index].settled.values())
+
+    def balance(self) -> bool:
+        passes = [told for breaker in self.breakers for told in list(breaker.settled.values())]
+        return all(len(told) == 1 for told in passes) and not any(
+            bulkhead.slots.in_use or bulkhead.slots.waiting or bulkhead.in_flight for bulkhead in self.bulkheads
+        )
 
 
 def timed_out() -> OutboundError:

@@ -1,62 +1,18 @@
 import threading
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from director_wsgi.limits.deadline import Deadline
 from director_wsgi.outbound.client import Failure, OutboundError
-from director_wsgi.runtime.leases import Leases
-from director_wsgi.stat.engine import StatEngine, StatPolicy
-from director_wsgi.stat.evidence import Evidence, Lifetimes, Presence, Reason
-from tests.fakes import FakeClock
-from tests.unit.stat.fakes import ABSENT, LONG_S, Servers, eventually, present, server_ad
-
-A, B, C = server_ad("a"), server_ad("b"), server_ad("c")
-GONE = Evidence(presence=Presence.ABSENT, status=404)
-LEFT = Evidence.unknown(Reason.TIMED_OUT)
-TIMEOUT_S = 2.0
-POLICY = StatPolicy(timeout_s=TIMEOUT_S, slots=2, lifetimes=Lifetimes(presence_s=60, absence_s=10, failure_s=1))
-
-
-def found(length: int = 7) -> Evidence:
-    return Evidence(presence=Presence.PRESENT, status=200, length_bytes=length)
-
-
-class World:
-    """An engine, the servers it asks, and a clock."""
-
-    def __init__(self, policy: StatPolicy = POLICY) -> None:
-        self.clock = FakeClock()
-        self.servers = Servers()
-        self.leases = Leases()
-        self.engine = StatEngine(policy=policy, build_client=self.servers.client, leases=self.leases, clock=self.clock)
-        self.pool = ThreadPoolExecutor(8)
-
-    def ask(self, *servers, path="/x", bearer=None, authority="public", deadline=None):
-        return self.engine.ask(
-            servers, path, bearer=bearer, authority=authority, deadline=deadline or Deadline.after(LONG_S)
-        )
-
-    def begin(self, *servers, **about):
-        """Ask on another thread."""
-        return self.pool.submit(self.ask, *servers, **about)
-
-    def close(self) -> None:
-        self.engine.close()
-        assert self.leases.close(Deadline.after(LONG_S))
-        self.pool.shutdown()
-
-
-@pytest.fixture
-def world():
-    world = World()
-    yield world
-    world.close()
-
-
-def at_once() -> Deadline:
-    """A deadline that has not passed for those who look, and passes while they wait: 1 ms of real time."""
-    return Deadline.after(0.001, FakeClock())
+from director_wsgi.stat.evidence import Evidence, Reason
+from tests.unit.stat.fakes import (
+    ABSENT,
+    LONG_S,
+    eventually,
+    present,
+    server_ad,
+)
+from tests.unit.stat.world import GONE, LEFT, POLICY, TIMEOUT_S, A, B, C, World, at_once, found
 
 
 def test_each_answer_stands_at_its_servers_place_in_whatever_order_they_come(world):
@@ -88,7 +44,7 @@ def test_every_server_is_asked_before_any_is_waited_for(world):
 def test_no_more_heads_are_under_way_at_a_server_than_it_has_slots(world):
     asking = [world.begin(A, path=f"/{number}") for number in range(POLICY.slots + 3)]
     world.servers.wait_for(POLICY.slots)
-    assert eventually(lambda: world.engine._known[A.data_url].lease.value.slots.waiting == 3)
+    assert eventually(lambda: world.slots(A).waiting == 3)
     assert len(world.servers.calls) == POLICY.slots
     for number in range(POLICY.slots + 3):
         world.servers.wait_for(min(number + POLICY.slots, POLICY.slots + 3))[number].answer(present())
@@ -256,7 +212,7 @@ def test_a_head_at_a_server_gone_ends_and_its_asker_is_told(world):
 def test_whoever_waits_for_a_slot_of_a_server_gone_is_told(world):
     asking = [world.begin(A, path=f"/{number}") for number in range(POLICY.slots + 1)]
     world.servers.wait_for(POLICY.slots)
-    assert eventually(lambda: world.engine._known[A.data_url].lease.value.slots.waiting == 1)
+    assert eventually(lambda: world.slots(A).waiting == 1)
     world.engine.retain([])
     assert [one.result(LONG_S) for one in asking] == [(Evidence.unknown(Reason.CLOSED),)] * 3
 
@@ -281,29 +237,17 @@ def test_an_engine_that_ends_while_it_is_asked_keeps_nothing():
         world.engine.close()
         return build(connections)
 
-    world.engine._build_client = build_and_end
+    world.engine._roster._build_client = build_and_end
     assert world.ask(A) == (Evidence.unknown(Reason.CLOSED),)
     assert world.leases.statistics().live == 0
     world.close()
 
 
-def test_the_counts_tell_which_gate_answered(world):
-    world.servers.answers["a"] = present()
-    hidden = server_ad("hidden", broker_url="https://broker.test")
-    world.ask(A)
-    world.ask(A, hidden)
-    for number in range(POLICY.slots):
-        world.ask(B, path=f"/{number}", deadline=at_once())
-    world.ask(B, deadline=at_once())
-    world.ask(C, deadline=Deadline.after(-1))
-    told = world.engine.statistics()
-    assert (told.remembered, told.asked, told.not_asked, told.no_slot, told.left) == (1, 3, 2, 1, 2)
-    assert (told.in_flight, told.servers) == (2, 2)
-
-
 def test_a_token_shows_in_no_representation(world):
     world.begin(A, bearer="s3cret", authority="digest")
     world.servers.wait_for(1)
-    shown = repr(world.engine) + repr(world.engine._known) + repr(world.engine.statistics())
+    shown = (
+        repr(world.engine) + repr(world.engine._roster) + repr(world.engine.servers()) + repr(world.engine.statistics())
+    )
     assert "s3cret" not in shown
     assert "digest" not in shown

@@ -1,11 +1,13 @@
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from director_wsgi.limits.deadline import Deadline
 from director_wsgi.outbound.client import Cancellation
 from director_wsgi.stat.evidence import Evidence, Presence, Reason
-from director_wsgi.stat.server import Bulkhead
+from director_wsgi.stat.server import IDLE_S, Bulkhead, Threads
+from tests.fakes import FakeClock
 from tests.unit.stat.fakes import LONG_S, Client, Servers, eventually
 
 FOUND = Evidence(presence=Presence.PRESENT, status=200, length_bytes=1)
@@ -87,11 +89,12 @@ def test_after_its_end_nothing_begins_and_the_slot_comes_back(bulkhead):
     assert all_slots_are_free_once(bulkhead)
 
 
-def test_a_start_that_meets_the_end_half_way_gives_its_slot_back(bulkhead):
-    """The asker 1. finds the bulkhead open, another thread 2. shuts the executor down, the asker 3. submits."""
+def test_a_start_that_meets_the_end_of_its_executor_gives_its_slot_back(bulkhead):
+    """As when the interpreter ends while somebody still asks."""
+    assert start(bulkhead, lambda _client, _flight: FOUND).came.wait(LONG_S)
     bulkhead._executor.shutdown(wait=True)
     told = start(bulkhead, lambda _client, _flight: FOUND)
-    assert told.evidence == [Evidence.unknown(Reason.NO_SLOT)]
+    assert told.evidence == [Evidence.unknown(Reason.NO_THREAD)]
     assert all_slots_are_free_once(bulkhead)
 
 
@@ -105,7 +108,7 @@ def test_without_a_thread_to_be_had_the_slot_comes_back_and_the_job_never_runs(b
     with monkeypatch.context() as patch:
         patch.setattr(threading.Thread, "start", no_thread)
         told = start(bulkhead, lambda _client, _flight: ran.append("unwanted") or FOUND)
-    assert told.evidence == [Evidence.unknown(Reason.NO_SLOT)]
+    assert told.evidence == [Evidence.unknown(Reason.NO_THREAD)]
     again = start(bulkhead, lambda _client, _flight: ran.append("wanted") or FOUND)
     assert again.came.wait(LONG_S)
     assert ran == ["wanted"]
@@ -138,3 +141,203 @@ def test_its_end_waits_no_longer_than_its_deadline_for_a_job_that_does_not_end()
 
 def test_it_says_how_many_slots_are_in_use(bulkhead):
     assert repr(bulkhead) == "<Bulkhead a.test:8443: 0/1 slots>"
+
+
+def test_a_job_can_be_ended_early_by_who_began_it(bulkhead):
+    assert bulkhead.slots.acquire(blocking=False)
+    told = Told(bulkhead)
+    bulkhead.start(until_cancelled, told).cancel()
+    assert told.came.wait(LONG_S)
+    assert told.evidence == [Evidence.unknown(Reason.CLOSED)]
+    assert all_slots_are_free_once(bulkhead)
+
+
+def test_a_job_ended_before_its_thread_ran_is_not_begun(bulkhead):
+    ran = []
+    told = Told(bulkhead)
+    submit = bulkhead._submit
+
+    def submit_late(job, flight):
+        flight.cancel()
+        return submit(job, flight)
+
+    bulkhead._submit = submit_late
+    assert bulkhead.slots.acquire(blocking=False)
+    bulkhead.start(lambda _client, _flight: ran.append("unwanted") or FOUND, told)
+    assert told.came.wait(LONG_S)
+    assert (ran, told.evidence) == ([], [Evidence.unknown(Reason.CLOSED)])
+
+
+def test_a_job_that_no_thread_has_taken_up_is_told_of_the_end(bulkhead):
+    """There are as many threads as slots, but one may still be on its way when the end comes."""
+    bulkhead._executor = ThreadPoolExecutor(1)
+    running = start(bulkhead, until_cancelled)
+    ran = []
+    waiting = Told(bulkhead)
+    bulkhead.slots.resize(2)
+    assert bulkhead.slots.acquire(blocking=False)
+    bulkhead.start(lambda _client, _flight: ran.append("unwanted") or FOUND, waiting)
+    assert bulkhead.close(Deadline.after(LONG_S))
+    assert running.came.wait(LONG_S)
+    assert (ran, waiting.evidence, running.evidence) == ([], *[[Evidence.unknown(Reason.CLOSED)]] * 2)
+
+
+# -- threads, which all servers share
+
+
+class Pair:
+    """Two servers that share the right to `threads` threads."""
+
+    def __init__(self, threads: int) -> None:
+        self.threads = Threads(threads, lambda: (self.a, self.b))
+        self.release = threading.Event()
+        self.a, self.b = (
+            Bulkhead(f"{name}.test:1", slots=9, client=Servers().client(9), threads=self.threads) for name in "ab"
+        )
+
+    def begin(self, bulkhead: Bulkhead) -> Told:
+        return start(bulkhead, lambda _client, _flight: self.release.wait(LONG_S) and FOUND)
+
+    def close(self) -> None:
+        self.release.set()
+        for bulkhead in (self.a, self.b):
+            assert bulkhead.close(Deadline.after(LONG_S))
+
+
+@pytest.fixture
+def pair():
+    pair = Pair(4)
+    yield pair
+    pair.close()
+    assert pair.threads.statistics().in_use == 0
+
+
+def test_beyond_the_threads_of_the_worker_nothing_begins_and_the_slot_comes_back(pair):
+    taken = [pair.threads.take(other) for other in "cd"]
+    pair.begin(pair.a)
+    taken.append(pair.threads.take("e"))
+    told = pair.begin(pair.b)
+    assert told.evidence == [Evidence.unknown(Reason.NO_THREAD)]
+    assert (pair.b.slots.in_use, pair.threads.statistics().in_use) == (0, 4)
+    for permit in taken:
+        permit.release()
+
+
+def test_threads_that_have_nothing_to_do_are_ended_for_those_who_have(pair):
+    """Else servers that were asked once keep the threads that the others need, and all of them grow without bound."""
+    assert start(pair.a, lambda _client, _flight: FOUND).came.wait(LONG_S)
+    taken = [pair.threads.take(other) for other in "cde"]
+    assert pair.threads.statistics().in_use == 4
+    assert pair.begin(pair.b).evidence == []
+    assert (pair.a.threads, pair.b.threads, pair.threads.statistics().in_use) == (0, 1, 4)
+    for permit in taken:
+        permit.release()
+
+
+def test_busy_threads_are_not_ended_for_others(pair):
+    told = pair.begin(pair.a)
+    taken = [pair.threads.take(other) for other in "cde"]
+    assert pair.begin(pair.b).evidence == [Evidence.unknown(Reason.NO_THREAD)]
+    assert told.evidence == []
+    for permit in taken:
+        permit.release()
+
+
+def test_a_server_that_hangs_leaves_threads_for_the_others(pair):
+    tolds = [pair.begin(pair.a) for _ in range(4)]
+    assert [told.evidence for told in tolds] == [[], [], *[[Evidence.unknown(Reason.NO_THREAD)]] * 2]
+    assert pair.begin(pair.b).evidence == []
+
+
+@pytest.mark.parametrize("error", [None, RuntimeError, MemoryError, SystemExit])
+def test_the_right_to_a_thread_is_kept_with_the_thread_and_comes_back_with_it(pair, error):
+    def job(_client, _flight):
+        if error is not None:
+            raise error
+        return FOUND
+
+    assert start(pair.a, job).came.wait(LONG_S)
+    assert pair.threads.statistics().in_use == pair.a.threads == 1
+    pair.a.give_threads_back()
+    assert (pair.threads.statistics().in_use, pair.a.threads) == (0, 0)
+    assert start(pair.a, job).came.wait(LONG_S)
+
+
+def test_the_right_to_a_thread_comes_back_where_none_could_be_had(pair, monkeypatch):
+    def no_thread(_thread):
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", no_thread)
+        assert start(pair.a, lambda _client, _flight: FOUND).evidence == [Evidence.unknown(Reason.NO_THREAD)]
+    assert pair.threads.statistics().in_use == 0
+
+
+def test_the_right_to_a_thread_comes_back_from_what_begins_after_the_end(pair):
+    pair.a.close(Deadline.after(LONG_S))
+    assert start(pair.a, lambda _client, _flight: FOUND).evidence == [Evidence.unknown(Reason.CLOSED)]
+    assert pair.threads.statistics().in_use == 0
+
+
+def test_however_many_wait_for_a_slot_they_are_all_told_of_the_end():
+    """Each slot that comes back goes to the next one in the queue, who has no use for it either."""
+    bulkhead = Bulkhead("a.test:1", slots=1, client=Servers().client(1))
+    running = start(bulkhead, until_cancelled)
+    told = []
+    for _ in range(2000):
+        bulkhead.slots.queue_up(lambda: bulkhead.start(until_cancelled, told.append))
+    assert bulkhead.close(Deadline.after(LONG_S))
+    assert running.came.wait(LONG_S)
+    assert eventually(lambda: told == [Evidence.unknown(Reason.CLOSED)] * 2000)
+    assert all_slots_are_free_once(bulkhead)
+
+
+# -- threads given back
+
+
+@pytest.fixture
+def idle(clock):
+    """A server that was asked once, and its clock."""
+    bulkhead = Bulkhead("a.test:8443", slots=1, client=Servers().client(1), clock=clock)
+    assert start(bulkhead, lambda _client, _flight: FOUND).came.wait(LONG_S)
+    assert bulkhead.threads == 1
+    yield bulkhead
+    assert bulkhead.close(Deadline.after(LONG_S))
+
+
+def test_a_server_that_was_never_asked_has_no_thread(bulkhead):
+    bulkhead.give_threads_back(0)
+    assert bulkhead.threads == 0
+
+
+def test_threads_that_have_had_nothing_to_do_for_a_while_end(idle, clock):
+    [thread] = [thread for thread in threading.enumerate() if "a.test:8443" in thread.name]
+    clock.advance(IDLE_S)
+    idle.give_threads_back(IDLE_S)
+    assert idle.threads == 0
+    thread.join(LONG_S)
+    assert not thread.is_alive()
+
+
+def test_threads_that_were_used_a_moment_ago_are_kept(idle, clock):
+    clock.advance(IDLE_S - 0.001)
+    idle.give_threads_back(IDLE_S)
+    assert idle.threads == 1
+
+
+def test_threads_at_work_are_kept_however_long_it_lasts(idle, clock: FakeClock):
+    release = threading.Event()
+    told = start(idle, lambda _client, _flight: release.wait(LONG_S) and FOUND)
+    clock.advance(10 * IDLE_S)
+    idle.give_threads_back(IDLE_S)
+    assert idle.threads == 1
+    release.set()
+    assert told.came.wait(LONG_S)
+
+
+def test_after_threads_were_given_back_there_are_new_ones_for_the_next(idle, clock):
+    clock.advance(IDLE_S)
+    idle.give_threads_back(IDLE_S)
+    again = start(idle, lambda _client, _flight: FOUND)
+    assert again.came.wait(LONG_S)
+    assert (again.evidence, idle.threads) == ([FOUND], 1)

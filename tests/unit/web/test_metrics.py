@@ -15,9 +15,9 @@ from director_wsgi import __version__
 from director_wsgi.federation.directory import Directory
 from director_wsgi.limits.breaker import BreakerSnapshot, State
 from director_wsgi.limits.deadline import Deadline
-from director_wsgi.limits.lanes import Lanes
 from director_wsgi.runtime.leases import Leases
 from director_wsgi.runtime.metrics import Collect, Metrics
+from director_wsgi.stat.asking import WaitingLanes
 from director_wsgi.stat.health import Sickness
 from director_wsgi.stat.report import ServerState, StatStatistics
 from director_wsgi.trust.issuer import IssuerKey, load_issuer_keys
@@ -150,7 +150,7 @@ def state(data_url: str, breaker: BreakerSnapshot = CLOSED, **more: Any) -> Serv
 
 class FakeEngine:
     def __init__(self, *states: ServerState, **statistics: int) -> None:
-        self.lanes = Lanes(28)
+        self.lanes = WaitingLanes(28)
         self._states = states
         self._statistics = statistics
 
@@ -166,9 +166,9 @@ class TestStat:
         return told(families.stat(engine, directory, threads=256))
 
     def test_every_gate_is_told(self, directory: Directory) -> None:
-        samples = self.stat(FakeEngine(state(O1, threads=7), remembered=3, no_lane=2, in_flight=5), directory)
+        samples = self.stat(FakeEngine(state(O1, threads=7), remembered=3, no_slot=2, in_flight=5), directory)
         gates = by("gate", samples["director_wsgi_stat_gate_total"])
-        assert {gate: times for gate, times in gates.items() if times} == {"remembered": 3, "no_lane": 2}
+        assert {gate: times for gate, times in gates.items() if times} == {"remembered": 3, "no_slot": 2}
         assert {"asked", "joined", "circuit_open"} <= gates.keys()
         assert by("kind", samples["director_wsgi_stat_threads"]) == {"limit": 256, "in_use": 5, "alive": 7}
 
@@ -226,19 +226,24 @@ class TestStat:
 
     def test_lanes_are_told(self, directory: Directory) -> None:
         engine = FakeEngine()
-        permits = [engine.lanes.take_nowait("/a") for _ in range(30)]
-        taken = sum(permit is not None for permit in permits)
+        permits = [engine.lanes.take_nowait() for _ in range(30)]
+        long = [engine.lanes.take_long_nowait("/a") for _ in range(30)]
+        waiting = sum(permit is not None for permit in long)
+        assert sum(permit is not None for permit in permits) == 28
         samples = self.stat(engine, directory)
         assert by("kind", samples["director_wsgi_lanes"]) == {
             "limit": 28,
-            "in_use": taken,
-            "most": taken,
+            "in_use": 28,
+            "most": 28,
+            "long": waiting,
+            "long_limit": 21,
             "namespaces": 1,
         }
         assert by("outcome", samples["director_wsgi_lane_requests_total"]) == {
-            "taken": taken,
-            "full": 0,
-            "share": 30 - taken,
+            "taken": 28,
+            "full": 2,
+            "long": waiting,
+            "long_refused": 30 - waiting,
         }
 
 

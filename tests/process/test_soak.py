@@ -1,0 +1,19 @@
+"""The soak, short: what grows, grows in half a minute as well, if only a little; `make soak` is the long one."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.process.soak import CYCLE_S, soak
+
+SECONDS = 30.0
+
+
+@pytest.mark.timeout(120)
+def test_with_a_third_of_the_servers_misbehaving_nothing_grows_and_no_answer_is_wrong(tmp_path: Path) -> None:
+    assert SECONDS >= 5 * CYCLE_S, "each fifth has to see every fault"
+    result = soak(SECONDS, tmp_path)
+    assert result.complaints() == [], result.table()
+    assert len(result.samples) > 50
+    assert result.decided > 500
+    assert result.answers["origin /calm: 404"] > 50
