@@ -49,6 +49,10 @@ format: install ## format, and mend what the linter can mend
 test: install clients ## every test: unit, servers, process, and e2e as far as its programs are installed
 	$(BIN)/pytest
 
+.PHONY: soak
+soak: install ## ten minutes of load with a third of the servers misbehaving
+	$(BIN)/python -m tests.process.soak
+
 .PHONY: clients
 clients: $(CLIENTS)/.installed ## create .venv-clients: third-party clients for the end-to-end tests
 

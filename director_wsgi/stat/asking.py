@@ -109,7 +109,7 @@ def wait_for_answers(
     *,
     pending: set[int],
     began_at: float,
-    usual_s: float = 0.0,
+    usual_s: float | None = None,
     terms: Terms,
     lanes: WaitingLanes,
     clock: Clock,
@@ -121,7 +121,7 @@ def wait_for_answers(
         answers: What is known already; what arrives is added.
         pending: Who is being asked; emptied as they answer.
         began_at: When they were asked, on `clock`.
-        usual_s: How long the slowest of them takes usually; 0 if nobody knows.
+        usual_s: How long the slowest of them takes usually; None if one has never answered.
         terms: Until when, and for whom.
         lanes: Give the right to wait; without it only what has arrived by now counts.
         clock: Monotonic seconds.
@@ -136,7 +136,7 @@ def wait_for_answers(
     if lane is None:
         return False
     with lane, nullcontext() if terms.client is None else terms.client.watching(inbox.put_gone):
-        if wait.take_what_comes(at_most_s=min(max(usual_s * SHORT_FACTOR, LEAST_SHORT_S), MOST_SHORT_S)):
+        if wait.take_what_comes(at_most_s=_moment_s(usual_s)):
             return True
         if wait.is_over():
             return False
@@ -145,6 +145,11 @@ def wait_for_answers(
             return False
         with long_lane:
             return wait.take_what_comes()
+
+
+def _moment_s(usual_s: float | None) -> float:
+    """How long the wait is that is open to all."""
+    return MOST_SHORT_S if usual_s is None else min(max(usual_s * SHORT_FACTOR, LEAST_SHORT_S), MOST_SHORT_S)
 
 
 class _Wait:
@@ -158,14 +163,14 @@ class _Wait:
         terms: Terms,
         *,
         began_at: float,
-        usual_s: float,
+        usual_s: float | None,
         clock: Clock,
     ) -> None:
         self._inbox = inbox
         self._answers = answers
         self._pending = pending
         self._began_at = began_at
-        self._usual_s = usual_s
+        self._usual_s = usual_s or 0.0
         self._deadline = terms.deadline
         self._patience = terms.patience
         self._clock = clock

@@ -205,7 +205,7 @@ class StatEngine:
         seats: dict[int, Seat[Evidence]] = {}
         led: dict[int, HeadFlight] = {}
         began_at = self._clock()
-        usual_s = 0.0
+        usual: list[float | None] = []
         is_gone = False
         try:
             for index, server in enumerate(servers):
@@ -222,7 +222,7 @@ class StatEngine:
                         self._probe(known, server, question, pass_)
                     answers[index] = self._without_asking(known, question)
                     continue
-                usual_s = max(usual_s, known.health.latency_s or 0.0)
+                usual.append(known.health.latency_s)
                 head = self._flight(known, server, question, pass_)
                 seats[index] = self._flights.join(_key(server, question), partial(inbox.put, index), head.launch)
                 if seats[index].is_leader:
@@ -235,7 +235,7 @@ class StatEngine:
                 answers,
                 pending=set(seats),
                 began_at=began_at,
-                usual_s=usual_s,
+                usual_s=_slowest(usual),
                 terms=terms,
                 lanes=self.lanes,
                 clock=self._clock,
@@ -290,6 +290,12 @@ class StatEngine:
         with self._lock:
             for gate, times in gates.items():
                 self._counts[gate] += times
+
+
+def _slowest(usual: list[float | None]) -> float | None:
+    """The longest of what answers take usually; None if one of them is not known."""
+    known = [latency_s for latency_s in usual if latency_s is not None]
+    return max(known, default=0.0) if len(known) == len(usual) else None
 
 
 def _key(server: ServerAd, question: Question) -> FlightKey:

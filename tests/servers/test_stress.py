@@ -146,7 +146,7 @@ def test_everything_at_once_loses_nothing_and_answers_nothing_wrongly(test_ca: A
                 wrong.append(statistics)
             states = federation.director.engine.servers()
             wrong.extend(one for one in states if not 0 <= one.slots_in_use <= SLOTS or one.waiting < 0)
-            lanes = federation.director.engine.lanes.statistics()
+            lanes = federation.director.engine.lanes.all.statistics()
             if not 0 <= lanes.in_use <= lanes.permits:
                 wrong.append(lanes)
 
@@ -165,7 +165,7 @@ def test_everything_at_once_loses_nothing_and_answers_nothing_wrongly(test_ca: A
 
         engine = federation.director.engine
         assert eventually(lambda: engine.statistics().in_flight == 0), engine.statistics()
-        assert engine.lanes.statistics().in_use == 0
+        assert engine.lanes.all.statistics().in_use == 0
         assert [state for state in engine.servers() if state.slots_in_use or state.waiting] == []
         peaks = {name: federation.peak(name) for name in federation.servers}
         # What was under way at a server that left is being ended while the server, back already, is asked anew.
