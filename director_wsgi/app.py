@@ -35,6 +35,7 @@ from director_wsgi.runtime.metrics import Metrics, RedirectCounters
 from director_wsgi.runtime.periodic import PeriodicJob
 from director_wsgi.stat.engine import StatEngine, StatPolicy
 from director_wsgi.stat.evidence import Lifetimes
+from director_wsgi.stat.roster import LEAST_SLOTS
 from director_wsgi.trust.admission import Admission, help_sentence
 from director_wsgi.trust.inquiry import PERMITS, Inquiries
 from director_wsgi.trust.issuer import IssuerKey, load_issuer_keys, public_jwks
@@ -60,6 +61,9 @@ REGISTRY_CONNECTIONS = PERMITS + 1
 BREAKER_WINDOW_S = 20.0
 BREAKER_VOLUME = 5
 """So long and so few that one object in demand at a server that hangs, a HEAD every three seconds, trips it, too."""
+
+BREAKER_ROW = LEAST_SLOTS
+"""As many failures as a server that hangs makes at once when it is trusted least."""
 
 FIRST_BACKOFF_S = 0.5
 """How long a server that has turned out to be sick is left alone at first."""
@@ -272,7 +276,7 @@ def _stat_policy(config: Config) -> StatPolicy:
         breaker=BreakerSettings(
             window_s=BREAKER_WINDOW_S,
             minimum_volume=BREAKER_VOLUME,
-            failures_in_a_row=BREAKER_VOLUME,
+            failures_in_a_row=BREAKER_ROW,
             slow_s=config.slow_stat_s,
             first_backoff_s=min(FIRST_BACKOFF_S, config.probe_interval_s),
             backoff_cap_s=config.probe_interval_s,

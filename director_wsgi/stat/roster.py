@@ -20,6 +20,9 @@ from director_wsgi.stat.policy import StatPolicy
 from director_wsgi.stat.report import ServerState
 from director_wsgi.stat.server import IDLE_S, Bulkhead, Threads
 
+LEAST_SLOTS = 4
+"""What a server is given at once however sick it was: with fewer, a relapse would take long to be noticed."""
+
 INITIAL_SLOTS = 16
 """What a server that has not been asked before is given at once, if its concurrency adapts."""
 
@@ -136,7 +139,9 @@ class Roster:
         policy, clock = self._policy, self._clock
         limit = None
         if policy.adapts:
-            limit = AdaptiveLimit(initial=bulkhead.slots.limit, most=policy.slots, clock=clock)
+            limit = AdaptiveLimit(
+                least=min(LEAST_SLOTS, policy.slots), initial=bulkhead.slots.limit, most=policy.slots, clock=clock
+            )
         breaker = Breaker(policy.breaker, clock, random.Random(self._generator.random()))
         evidence = EvidenceTable(
             capacity=policy.capacity,

@@ -12,7 +12,7 @@ from uuid import UUID
 
 import pytest
 
-from director_wsgi.app import BREAKER_VOLUME
+from director_wsgi.app import BREAKER_ROW
 from director_wsgi.limits.deadline import Deadline
 from director_wsgi.outbound.client import Failure
 from director_wsgi.redirect.request import PUBLIC
@@ -170,7 +170,7 @@ class TestWeights:
         assert weights(world, "/demo/x?skipstat")["C1"]["statusWeight"] == 0.01
 
     def test_a_cache_that_does_not_answer_loses_its_weight_and_stays_named(self, adaptive: World) -> None:
-        for number in range(BREAKER_VOLUME):
+        for number in range(BREAKER_ROW):
             learn(adaptive, f"/demo/{number}", C1=SILENT)
 
         adaptive.network.behaviours = {"c2": COPY, "c3": COPY}  # c1 is not asked any more: that would raise

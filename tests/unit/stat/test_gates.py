@@ -4,10 +4,10 @@ import pytest
 
 from director_wsgi.limits.breaker import State
 from director_wsgi.limits.deadline import Deadline
-from director_wsgi.stat import asking
+from director_wsgi.stat import asking, roster
 from director_wsgi.stat.engine import Patience
 from director_wsgi.stat.evidence import Evidence, Reason
-from director_wsgi.stat.roster import INITIAL_SLOTS
+from director_wsgi.stat.roster import INITIAL_SLOTS, LEAST_SLOTS
 from director_wsgi.stat.server import IDLE_S
 from tests.unit.stat.fakes import (
     ABSENT,
@@ -153,7 +153,17 @@ def test_where_the_worker_has_no_thread_left_nothing_is_asked(make_world):
     assert world.ask(B) == (found(),)
 
 
-def test_a_server_that_fails_is_asked_less_at_once_and_more_again_when_it_answers(make_world):
+def test_a_server_that_fails_is_never_given_less_than_shows_a_relapse_soon(make_world):
+    world = make_world(slots=16, adapts=True)
+    world.servers.answers["a"] = REFUSED
+    for number in range(5):
+        world.ask(A, path=f"/{number}")
+        world.clock.advance(1)
+    assert world.slots(A).limit == LEAST_SLOTS
+
+
+def test_a_server_that_fails_is_asked_less_at_once_and_more_again_when_it_answers(make_world, monkeypatch):
+    monkeypatch.setattr(roster, "LEAST_SLOTS", 1)
     world = make_world(slots=8, adapts=True)
     world.servers.answers["a"] = REFUSED
     limits = []
