@@ -1,4 +1,4 @@
-"""The soak, short: what grows, grows in half a minute as well, if only a little; `make soak` is the long one."""
+"""The soak, short: what grows, grows in a minute as well, if only a little; `make soak` is the long one."""
 
 from pathlib import Path
 
@@ -6,10 +6,10 @@ import pytest
 
 from tests.process.soak import CYCLE_S, soak
 
-SECONDS = 30.0
+SECONDS = 60.0
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(180)
 def test_with_a_third_of_the_servers_misbehaving_nothing_grows_and_no_answer_is_wrong(tmp_path: Path) -> None:
     assert SECONDS >= 5 * CYCLE_S, "each fifth has to see every fault"
     result = soak(SECONDS, tmp_path)
