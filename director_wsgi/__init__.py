@@ -11,14 +11,14 @@ The way of a request, from top to bottom; every arrow between the rooms points d
     stat       one HEAD per server, within one deadline; the director's threads
     federation who is advertised now                             runtime configuration, process, leases
     outbound   every HTTP call the director makes, bounded by the clock on the wall
-    limits     deadline, TTL table
+    limits     deadline, slots, lanes, breaker, flights, TTL table: they know nothing of directors
     errors     what may end a request
 
-`app` puts the parts together, `wsgi` is what gunicorn loads, `cli` is the command `director-wsgi`, `demo` is a small
-federation on loopback.
+`director` puts the parts together, `app` puts them behind Flask's routes, `wsgi` is what gunicorn loads, `cli` is the
+command `director-wsgi`, `demo` is a small federation on loopback.
 
 Read in this order: `redirect.resolver` (the whole on one screen), `redirect.request` (what travels),
-`federation.directory`, `stat.engine`, `outbound.client`, `trust.admission`, `app`.
+`federation.directory`, `stat.engine`, `outbound.client`, `trust.admission`, `director`.
 """
 
 __version__ = "0.1.0"

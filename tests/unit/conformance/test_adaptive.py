@@ -12,7 +12,7 @@ from uuid import UUID
 
 import pytest
 
-from director_wsgi.app import BREAKER_ROW
+from director_wsgi.director import BREAKER_ROW
 from director_wsgi.limits.deadline import Deadline
 from director_wsgi.outbound.client import Failure
 from director_wsgi.redirect.request import PUBLIC
