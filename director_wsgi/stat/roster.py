@@ -18,7 +18,7 @@ from director_wsgi.stat.head import Client
 from director_wsgi.stat.health import ServerHealth
 from director_wsgi.stat.policy import StatPolicy
 from director_wsgi.stat.report import ServerState
-from director_wsgi.stat.server import IDLE_S, Bulkhead, Threads
+from director_wsgi.stat.server import Bulkhead, Threads
 
 LEAST_SLOTS = 4
 """What a server is given at once however sick it was: with fewer, a relapse would take long to be noticed."""
@@ -117,7 +117,7 @@ class Roster:
         for held in gone:
             held.lease.release()
         for held in stay:
-            held.known.bulkhead.give_threads_back(IDLE_S)
+            held.known.bulkhead.trim()
 
     def close(self) -> None:
         """Meet nobody any more, and give everything back. Does not wait: `Leases.close` does."""

@@ -104,6 +104,7 @@ class Bulkhead:
         self._executor: ThreadPoolExecutor | None = None
         self._used_at = clock()
         self._flights: set[Cancellation] = set()
+        self._peak = 0  # of flights since the last `trim`
         self._is_closed = False
 
     def start(self, job: Job, tell: Tell) -> Cancellation:
@@ -134,6 +135,7 @@ class Bulkhead:
         """Count the flight in, and see that there is the right to as many threads as flights."""
         with self._lock:
             self._flights.add(flight)
+            self._peak = max(self._peak, len(self._flights))
             is_covered = self._is_closed or len(self._flights) <= len(self._permits)
         return is_covered or self._threads is None or self._take_permit(self._threads)
 
@@ -244,6 +246,16 @@ class Bulkhead:
             executor.shutdown(wait=False)
         for permit in spare:
             permit.release()
+
+    def trim(self) -> None:
+        """End the threads that a burst has left behind; to be called now and then.
+
+        They are kept for a while where there is nothing to ask at all, and as long as about half of them are used.
+        """
+        with self._lock:
+            peak, self._peak = self._peak, len(self._flights)
+            is_oversized = len(self._permits) > 2 * peak + 2 and peak > 0
+        self.give_threads_back(0.0 if is_oversized else IDLE_S)
 
     def close(self, deadline: Deadline) -> bool:
         """Begin nothing any more, end what is in flight, give threads and connections back. May be called again.

@@ -249,6 +249,25 @@ def test_a_server_that_hangs_leaves_threads_for_the_others(pair):
     assert pair.begin(pair.b).evidence == []
 
 
+def test_the_threads_that_a_burst_left_behind_end_although_the_server_is_still_asked():
+    """Else a server that is asked now and then keeps for ever what it once needed."""
+    bulkhead = Bulkhead("a.test:1", slots=9, client=Servers().client(9), threads=Threads(99, lambda: ()))
+    release = threading.Event()
+    burst = [start(bulkhead, lambda _client, _flight: release.wait(LONG_S) and FOUND) for _ in range(9)]
+    bulkhead.trim()
+    assert bulkhead.threads == 9
+    release.set()
+    assert all(told.came.wait(LONG_S) for told in burst)
+    bulkhead.trim()  # of the time since the last one, the burst was part
+    assert start(bulkhead, lambda _client, _flight: FOUND).came.wait(LONG_S)
+    assert bulkhead.threads >= 9
+    bulkhead.trim()
+    assert bulkhead.threads == 0
+    assert start(bulkhead, lambda _client, _flight: FOUND).came.wait(LONG_S)
+    assert bulkhead.threads == 1
+    assert bulkhead.close(Deadline.after(LONG_S))
+
+
 @pytest.mark.parametrize("error", [None, RuntimeError, MemoryError, SystemExit])
 def test_the_right_to_a_thread_is_kept_with_the_thread_and_comes_back_with_it(pair, error):
     def job(_client, _flight):
