@@ -16,7 +16,6 @@ from director_wsgi.redirect.request import ObjectRequest
 class Need(enum.Flag):
     """What a request needs an origin to allow, on the server and on the namespace alike."""
 
-    NOTHING = 0
     READS = enum.auto()  # public reads do as well
     WRITES = enum.auto()
     COPIES = enum.auto()
