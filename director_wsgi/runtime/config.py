@@ -15,7 +15,7 @@ from typing import Any, Final
 from director_wsgi.errors import ConfigError
 from director_wsgi.runtime import files, kinds, names
 from director_wsgi.runtime.kinds import GeoIPOverride
-from director_wsgi.runtime.parameters import PARAMETERS, Config, Parameter, default_config_base
+from director_wsgi.runtime.parameters import PARAMETERS, Config, Parameter, default_config_base, default_geoip_location
 from director_wsgi.runtime.rows import Row, variable_of
 from director_wsgi.runtime.yaml_file import Setting, read_settings
 
@@ -153,6 +153,12 @@ class _Loading:
         for attribute, path in found.items():
             self._values[attribute] = path
             self._sources[attribute] = "found below ConfigBase"
+        self._values = self._places_of_what_may_come(base) | self._values
+
+    @staticmethod
+    def _places_of_what_may_come(base: Path) -> dict[str, Path]:
+        """Pelican's default places for what need not be there at the start."""
+        return {"issuer_keys_directory": base / "issuer-keys", "geoip_location": default_geoip_location(base)}
 
     def _check_files(self) -> None:
         for one in PARAMETERS:
@@ -161,6 +167,8 @@ class _Loading:
                 continue
             path = self._values[one.attribute] = self._cwd / path
             if one.attribute == "config_base":
+                continue
+            if one.row.may_be_missing and not files.exists(path):
                 continue
             complaint = files.complaint(path, directory=one.row.kind is kinds.DIRECTORY)
             if not complaint and one.attribute == "tls_ca_certificate_file":

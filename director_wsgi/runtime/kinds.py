@@ -162,6 +162,11 @@ def _read_networks(value: object) -> tuple[str, ...]:
     return tuple(_read_network(entry) for entry in entries)
 
 
+def _read_cidrs(value: object) -> tuple[str, ...]:
+    """The same without `*`: what is allowed or forbidden for security must be spelt out."""
+    return tuple(_read_network(entry) for entry in _read_list(value))
+
+
 def _read_network(entry: str) -> str:
     try:
         return str(ipaddress.ip_network(entry, strict=False))
@@ -235,6 +240,7 @@ URLS: Final[Kind[tuple[str, ...]]] = Kind("list of URLs", _read_urls, ", ".join)
 HOST: Final[Kind[str]] = Kind("host", _read_host, str)
 HOST_NAMES: Final[Kind[tuple[str, ...]]] = Kind("list of hosts", _read_host_names, ", ".join)
 NAMES: Final[Kind[tuple[str, ...]]] = Kind("list", _read_list, ", ".join)
+CIDRS: Final[Kind[tuple[str, ...]]] = Kind("list of networks", _read_cidrs, ", ".join)
 NETWORKS: Final[Kind[tuple[str, ...]]] = Kind("list of networks", _read_networks, ", ".join)
 FILE: Final[Kind[Path | None]] = Kind("file", _read_path, lambda path: "" if path is None else str(path))
 DIRECTORY: Final[Kind[Path | None]] = Kind("directory", _read_path, FILE.show)

@@ -12,13 +12,10 @@ INERT: Final = (
     "Director.DbLocation",
     "Director.EnableBroker",
     "Director.EnableOIDC",
-    "Director.FedTokenLifetime",
-    "Director.GeoIPLocation",
     "Director.MaxMindKeyFile",
     "Director.MaxStatResponse",
     "Director.MetadataComparisonInterval",
     "Director.MinStatResponse",
-    "Director.OriginCacheHealthTestInterval",
 )
 """Pelican's other parameters of a director; they have no effect here."""
 

@@ -34,6 +34,12 @@ def default_config_base(environ: Mapping[str, str]) -> Path:
     return Path(home) / ".config" / "pelican"
 
 
+def default_geoip_location(config_base: Path) -> Path:
+    """Where Pelican keeps its database of places: below the cache of root, else below `ConfigBase`."""
+    parent = Path("/var/cache/pelican") if os.geteuid() == 0 else config_base
+    return parent / "maxmind" / "GeoLite2-City.mmdb"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """One configuration, complete and unchangeable; safe to share between threads.
@@ -137,6 +143,14 @@ class Config:
         (), kinds.OVERRIDES, "GeoIPOverrides",
         "Where clients and servers of these networks are: entries `{IP: address or network, Coordinate: {Lat, Long}}`. "
         "A bad entry is skipped with a warning. Only in the file.",
+    )
+    geoip_location: Path | None = row(  # noqa: RUF009, it returns a field
+        None, kinds.FILE, "Director.GeoIPLocation",
+        "Database (MaxMind's format, City) of where addresses are. It need not be there at the start, and is read "
+        "again when it has changed.",
+        default_text="`${ConfigBase}/maxmind/GeoLite2-City.mmdb`; for root "
+        "`/var/cache/pelican/maxmind/GeoLite2-City.mmdb`",
+        may_be_missing=True,
     )
 
     when_unknown: str = row(
@@ -256,6 +270,11 @@ class Config:
         True, kinds.BOOLEAN, "Director.EnableFederationMetadataHosting",
         "Serve `/.well-known/pelican-configuration`.",
     )
+    fed_token_lifetime_s: float = row(
+        900.0, kinds.DURATION, "Director.FedTokenLifetime",
+        "Life of the tokens by which caches read protected objects from origins.",
+        check=between(60, 86400, "1m to 24h"), forgiving=True,
+    )
     support_contact_email: str = row(
         "", kinds.TEXT, "Director.SupportContactEmail",
         "Whom servers that are refused may write to.",
@@ -263,6 +282,19 @@ class Config:
     support_contact_url: str = row(
         "", kinds.ANY_URL, "Director.SupportContactUrl",
         "Where servers that are refused find help.",
+    )
+
+    # --- the director: testing servers -------------------------------------------------------------------------------
+    health_test_interval_s: float = row(
+        15.0, kinds.DURATION, "Director.OriginCacheHealthTestInterval",
+        "How often each origin and cache is tested with a small file, and told the result. Servers that are told "
+        "nothing for 30s call themselves critical.",
+        check=between(1, 3600, "1s to 1h"), forgiving=True,
+    )
+    health_test_threads: int = row(
+        64, kinds.INTEGER, "Director.HealthTestThreads",
+        "Tests under way at a time. At most half of them are of servers that hung in their last test.",
+        check=between(2, 1000), live=False, ours=True,
     )
 
     # --- the director: its process ----------------------------------------------------------------------------------
@@ -291,6 +323,15 @@ class Config:
     metric_authorization: bool = row(
         True, kinds.BOOLEAN, "Monitoring.MetricAuthorization",
         "Ask for a token at `/metrics`.",
+    )
+    prometheus_url: str = row(
+        "", kinds.URL, "Monitoring.PrometheusUrl",
+        "A Prometheus that scrapes the federation's servers; the ranking `adaptive` asks it how busy they are.",
+        ours=True,
+    )
+    health_monitoring_public: bool = row(
+        False, kinds.BOOLEAN, "Server.HealthMonitoringPublic",
+        "Show `/api/v1.0/metrics/health` to everybody.",
     )
 
     # --- the server -------------------------------------------------------------------------------------------------
@@ -363,8 +404,9 @@ class Config:
     )
     issuer_keys_directory: Path | None = row(  # noqa: RUF009, it returns a field
         None, kinds.DIRECTORY, "IssuerKeysDirectory",
-        "Directory of the private keys (PEM) that sign; the public halves are published.",
-        default_text="`${ConfigBase}/issuer-keys`, if it exists", base_file="issuer-keys",
+        "Directory of the private keys (PEM) that sign; the public halves are published. A first key is made if there "
+        "is none.",
+        default_text="`${ConfigBase}/issuer-keys`", may_be_missing=True,
     )
     issuer_key: Path | None = row(  # noqa: RUF009, it returns a field
         None, kinds.FILE, "IssuerKey",
@@ -374,6 +416,22 @@ class Config:
     issuer_jwks: Path | None = row(  # noqa: RUF009, it returns a field
         None, kinds.FILE, "Server.IssuerJwks",
         "Further public keys (a JSON Web Key Set) to publish.",
+    )
+    ssrf_disabled: bool = row(
+        False, kinds.BOOLEAN, "Server.SSRFProtection.Disabled",
+        "Let the director connect to whatever address a name that servers advertise resolves to.",
+    )
+    ssrf_skip_default_blocks: bool = row(
+        False, kinds.BOOLEAN, "Server.SSRFProtection.SkipDefaultBlocks",
+        "Do not refuse link-local, multicast and unspecified addresses by themselves.",
+    )
+    ssrf_allowed: tuple[str, ...] = row(
+        (), kinds.CIDRS, "Server.SSRFProtection.AllowedCIDRs",
+        "Networks that may be connected to whatever else forbids it.",
+    )
+    ssrf_blocked: tuple[str, ...] = row(
+        (), kinds.CIDRS, "Server.SSRFProtection.BlockedCIDRs",
+        "Networks that are never connected to.",
     )
     dial_timeout_s: float = row(
         10.0, kinds.DURATION, "Transport.DialerTimeout",

@@ -43,7 +43,8 @@ def _table(section: str) -> Iterator[str]:
 def _allowed(parameter: Parameter) -> str:
     row = parameter.row
     if row.check is None:
-        return "an existing one" if row.kind in {kinds.FILE, kinds.DIRECTORY} else ""
+        must_exist = row.kind in {kinds.FILE, kinds.DIRECTORY} and not row.may_be_missing
+        return "an existing one" if must_exist else ""
     return row.check.text + ("; else the default" if row.forgiving else "")
 
 

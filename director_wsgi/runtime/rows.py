@@ -57,6 +57,7 @@ class Row(Generic[T]):
         forgiving: A value that fails the check is replaced by the default, with a warning, because Pelican does so.
         formerly: A name that Pelican has replaced by this one; counts if this one is not set.
         base_file: Below `ConfigBase`; taken if nothing is configured and it exists. Only for files.
+        may_be_missing: That there is no such file is no mistake: it is made, or comes later. Only for files.
     """
 
     name: str
@@ -69,6 +70,7 @@ class Row(Generic[T]):
     forgiving: bool = False
     formerly: str = ""
     base_file: str = ""
+    may_be_missing: bool = False
 
     @property
     def variable(self) -> str:

@@ -50,8 +50,14 @@ def test_a_missing_file_is_a_problem(problems: Problems, name: str) -> None:
     assert problem == f"{name} = '/nonexistent/file' (pelican.yaml:1): there is no such file"
 
 
-def test_a_missing_directory_is_a_problem(problems: Problems) -> None:
-    assert "there is no such directory" in problems("IssuerKeysDirectory: /nonexistent")[0]
+def test_a_missing_file_is_a_problem(problems: Problems) -> None:
+    assert "there is no such file" in problems("IssuerKey: /nonexistent")[0]
+
+
+def test_what_is_made_or_comes_later_need_not_be_there(loaded: Loader) -> None:
+    config = loaded("{IssuerKeysDirectory: /nonexistent, Director: {GeoIPLocation: /nonexistent/places.mmdb}}")
+    assert config.issuer_keys_directory == Path("/nonexistent")
+    assert config.geoip_location == Path("/nonexistent/places.mmdb")
 
 
 def test_a_directory_is_no_file(problems: Problems, base: Path) -> None:
@@ -99,7 +105,11 @@ def test_pelicans_places_are_used_where_something_is_there(
 
 def test_nothing_there_is_nothing_configured(loaded: Loader) -> None:
     config = loaded()
-    assert config.tls_certificate_chain is config.tls_key is config.issuer_keys_directory is None
+    assert config.tls_certificate_chain is config.tls_key is config.issuer_key is None
+
+
+def test_keys_are_kept_below_the_base(loaded: Loader, base: Path) -> None:
+    assert loaded().issuer_keys_directory == base / "issuer-keys"
 
 
 def test_a_certificate_found_without_its_key_is_left(loaded: Loader, base: Path) -> None:
