@@ -17,6 +17,7 @@ from director_wsgi.federation.directory import Directory
 from director_wsgi.federation.models import Coordinate
 from director_wsgi.limits.deadline import Deadline
 from director_wsgi.redirect.geo import Overrides, somewhere
+from director_wsgi.redirect.maxmind import GeoDatabase
 from director_wsgi.redirect.places import ClientPlaces
 from director_wsgi.redirect.request import Endpoint, ObjectRequest
 from director_wsgi.redirect.resolver import Policy, Resolver
@@ -77,7 +78,7 @@ def _resolver(size: Size) -> Resolver:
         policy=Policy(web_url="https://director.example.org"),
         snapshot=directory.snapshot,
         ask=nobody_asks,
-        places=ClientPlaces(Overrides(), generator=random.Random(SEED)),
+        places=ClientPlaces(Overrides(), GeoDatabase(None), generator=random.Random(SEED)),
         is_starting=lambda: False,
         generator=random.Random(SEED),
     )

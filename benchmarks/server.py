@@ -111,6 +111,7 @@ def _environment(folder: Path) -> dict[str, str]:
     }
     return kept | {
         "HOME": str(folder),
+        "PELICAN_CONFIGBASE": str(folder),
         "PELICAN_SERVER_EXTERNALWEBURL": "https://director.example.org",
         "PELICAN_FEDERATION_REGISTRYURL": "http://127.0.0.1:9",  # nobody listens there
     }

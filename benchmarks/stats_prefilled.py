@@ -29,6 +29,7 @@ def fill(directory: Directory, base_urls: Sequence[str]) -> None:
             base_url=url,
             capabilities=_ALLOWED,
             namespaces=tuple(NamespaceAd(path=prefix, capabilities=_ALLOWED) for prefix in prefixes),
+            director_test_disabled=True,
         )
         directory.record(ad, _LIFETIME_S)
 

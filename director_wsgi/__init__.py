@@ -18,7 +18,7 @@ The way of a request, from top to bottom; every arrow between the rooms points d
 command `director-wsgi`, `demo` is a small federation on loopback.
 
 Read in this order: `redirect.resolver` (the whole on one screen), `redirect.request` (what travels),
-`federation.directory`, `stat.engine`, `outbound.client`, `trust.admission`, `director`.
+`federation.snapshot`, `stat.engine`, `outbound.client`, `trust.admission`, `director`.
 """
 
 __version__ = "0.1.0"

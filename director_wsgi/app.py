@@ -6,17 +6,33 @@ from flask import Blueprint, Flask, Response, request
 from werkzeug.exceptions import HTTPException
 
 from director_wsgi import __version__
-from director_wsgi.director import Director, MakeClient, build
+from director_wsgi.assembly import build
+from director_wsgi.director import Director
 from director_wsgi.errors import DirectorError
 from director_wsgi.federation.directors import Directors
 from director_wsgi.limits.deadline import Clock, WallClock, monotonic
 from director_wsgi.limits.deadline import wall as system_wall
 from director_wsgi.redirect.request import Endpoint
 from director_wsgi.runtime.config import Config
-from director_wsgi.runtime.metrics import Metrics, RedirectCounters
-from director_wsgi.trust.issuer import IssuerKey, load_issuer_keys, public_jwks
-from director_wsgi.trust.self_issued import SCRAPE, Guard
-from director_wsgi.web import advertisements, discovery, families, health_test, listings, metrics, redirects
+from director_wsgi.runtime.metrics import Metrics
+from director_wsgi.runtime.outgoing import MakeClient
+from director_wsgi.runtime.redirect_counters import RedirectCounters
+from director_wsgi.trust.keyring import KeyRing
+from director_wsgi.trust.self_issued import DISCOVER, SCRAPE, Guard
+from director_wsgi.web import (
+    advertisements,
+    component_health,
+    director_ui,
+    discover_servers,
+    discovery,
+    families,
+    fed_token,
+    health_test,
+    listings,
+    metrics,
+    redirects,
+    server_families,
+)
 from director_wsgi.web.addresses import TrustedProxies
 from director_wsgi.web.entrance import JOB_ID, AnythingConverter, Entrance
 from director_wsgi.web.requests import RequestReader, Steering
@@ -34,6 +50,7 @@ def create_app(
     wall: WallClock = system_wall,
     started_at: float | None = None,
     make_client: MakeClient | None = None,
+    ring: KeyRing | None = None,
 ) -> Flask:
     """Build an application; its director is `app.extensions["director"]`, and wants to be started.
 
@@ -43,13 +60,15 @@ def create_app(
         wall: Unix seconds, for what others have dated.
         started_at: When the director was first started, on `clock`; None: now. Lasts over restarts of a worker.
         make_client: Makes the clients of outbound calls; None: real ones.
+        ring: The director's keys; None: those of the configuration. None are made here.
 
     Raises:
         ConfigError: A key file cannot be read.
     """
-    keys = load_issuer_keys(config.issuer_keys_directory, config.issuer_key)
-    director = build(config, clock=clock, wall=wall, started_at=started_at, make_client=make_client)
+    director = build(config, clock=clock, wall=wall, started_at=started_at, make_client=make_client, ring=ring)
     counters = RedirectCounters()
+    metadata = discovery.MetadataRequests()
+    health = _component_health(director, wall)
     app = Flask("director_wsgi", static_folder=None)
     app.extensions["director"] = director
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False  # the last route answers OPTIONS for every path
@@ -59,9 +78,24 @@ def create_app(
     for routes in (
         _advertisements(director, clock),
         listings.blueprint(snapshot=director.directory.snapshot, directors=_directors(config, clock, wall), wall=wall),
-        discovery.blueprint(_discovery(config, keys)),
+        discovery.blueprint(_discovery(director), requests=metadata, proxies=TrustedProxies(config.trusted_proxies)),
+        fed_token.blueprint(director.fed_tokens, timeout_s=config.registry_timeout_s, clock=clock),
         health_test.blueprint(),
-        metrics.blueprint(_metrics(director, counters), guard=_metrics_guard(config, keys, wall)),
+        director_ui.blueprint(
+            snapshot=director.directory.snapshot,
+            facts=_facts(director, wall),
+            contact_email=config.support_contact_email,
+            contact_url=config.support_contact_url,
+        ),
+        discover_servers.blueprint(
+            snapshot=director.directory.snapshot,
+            settling=_settling(director, clock),
+            door=director.guard_for(DISCOVER, wall),
+        ),
+        component_health.blueprint(
+            health, door=None if config.health_monitoring_public else director.guard_for(SCRAPE, wall)
+        ),
+        metrics.blueprint(_metrics(director, counters, metadata, health), guard=_metrics_guard(director, wall)),
         _redirects(director, counters, clock, wall),  # last: it takes what no other route takes
     ):
         app.register_blueprint(routes)
@@ -114,29 +148,84 @@ def _directors(config: Config, clock: Clock, wall: WallClock) -> Directors:
     )
 
 
-def _metrics(director: Director, counters: RedirectCounters) -> Metrics:
+def _facts(director: Director, wall: WallClock) -> director_ui.Facts:
+    directory, filters = director.directory, director.filters
+
+    def filtered(name: str) -> str:
+        reason = filters.reason(name)
+        return reason.value if reason else ""
+
+    def status_weight(data_url: str) -> tuple[float, float] | None:
+        weight, age_s = directory.status_weight(data_url), directory.status_age_s(data_url)
+        return None if weight is None or age_s is None else (weight, wall() - age_s)
+
+    return director_ui.Facts(
+        filtered=filtered,
+        downtimes=lambda name: [downtime.wire() for downtime in filters.downtimes(name)],
+        health=lambda server: director.tests.status_of(server).value,
+        io_load=director.loads.of,
+        status_weight=status_weight,
+    )
+
+
+def _settling(director: Director, clock: Clock) -> discover_servers.Settling:
+    return discover_servers.Settling(
+        settling_s=min(director.config.startup_window_s, discover_servers.SETTLING_S),
+        has_registry=lambda: director.prefixes.loaded,
+        clock=clock,
+    )
+
+
+def _component_health(director: Director, wall: WallClock) -> component_health.ComponentHealth:
+    registry = component_health.registry(
+        director.prefixes,
+        lambda: director.inquiries.silent_s,
+        interval_s=director.config.registry_query_interval_s,
+    )
+    return component_health.ComponentHealth(
+        (
+            component_health.web_engine,
+            registry,
+            component_health.issuer_keys(lambda: director.ring.signing_key() is not None),
+            component_health.director_tests(lambda: director.tests.are_running),
+        ),
+        wall=wall,
+    )
+
+
+def _metrics(
+    director: Director,
+    counters: RedirectCounters,
+    metadata: discovery.MetadataRequests,
+    health: component_health.ComponentHealth,
+) -> Metrics:
     shown = Metrics()
     for collect in (
         families.build,
-        families.federation(director.directory, filtered_names=director.config.filtered_servers),
+        families.federation(director.directory),
+        families.tables(director.directory, director.filters, director.tests, director.engine, director.inquiries),
         counters.collect,
         families.stat(director.engine, director.directory, threads=director.config.stat_threads),
         families.clients(director.clients),
         families.trust(director.admission, director.inquiries, director.prefixes),
+        families.keys(director.fed_tokens, director.federation_keys),
+        metadata.collect,
         families.leases(director.leases),
+        server_families.advertisements(director.admission),
+        server_families.director_tests(director.tests),
+        health.collect,
+        families.places(director.places),
     ):
         shown.add(collect)
     return shown
 
 
-def _metrics_guard(config: Config, keys: tuple[IssuerKey, ...], wall: WallClock) -> Guard | None:
-    if not config.metric_authorization:
-        return None
-    return Guard(keys, issuer=config.web_url, scope=SCRAPE, wall_clock=wall)
+def _metrics_guard(director: Director, wall: WallClock) -> Guard | None:
+    return director.guard_for(SCRAPE, wall) if director.config.metric_authorization else None
 
 
-def _discovery(config: Config, keys: tuple[IssuerKey, ...]) -> discovery.Discovery:
-    has_keys = bool(keys) or config.issuer_jwks is not None
+def _discovery(director: Director) -> discovery.Discovery:
+    config = director.config
     return discovery.Discovery(
         discovery_url=config.discovery_url,
         director_url=config.director_url,
@@ -144,7 +233,7 @@ def _discovery(config: Config, keys: tuple[IssuerKey, ...]) -> discovery.Discove
         registry_url=config.registry_url,
         jwk_url=config.jwk_url,
         broker_url=config.broker_url,
-        jwks=public_jwks(keys, config.issuer_jwks) if has_keys else None,
+        jwks=director.ring.jwks,
         is_hosted=config.enable_federation_metadata_hosting,
     )
 

@@ -30,6 +30,18 @@ configuration:
   The file that DIRECTOR_WSGI_CONFIG names, else ./pelican.yaml if there is one; then the environment,
   where Director.StatTimeout is PELICAN_DIRECTOR_STATTIMEOUT. `director-wsgi params` lists everything.
 """
+_SCOPES = """\
+scopes:
+  monitoring.scrape                   read /metrics
+  pelican.director_service_discovery  read /api/v1.0/director/discoverServers
+"""
+_KEYS_FOOTER = """\
+To replace the key that signs:
+  director-wsgi keys rotate        add one; the running director publishes it, and later signs with it
+  director-wsgi keys               look what signs, and since when
+  director-wsgi keys retire KID    take the old one away, when the tokens that it signed have ended
+"""
+_KID_LENGTH = 43
 _RUN_HELP = """\
 usage: director-wsgi run [GUNICORN OPTION ...]
 
@@ -71,6 +83,8 @@ def _dispatch(words: list[str]) -> int:
     handing_on: dict[str, Callable[[list[str]], int]] = {"run": _run, "demo": _demo}
     if words and words[0] in handing_on:
         return handing_on[words[0]](words[1:])
+    if words[:2] == ["keys", "retire"] and len(words) == 3 and len(words[2]) == _KID_LENGTH:
+        words = [*words[:2], "--", words[2]]  # one in 64 begins with a hyphen, like an option
     try:
         options = _parser().parse_args(words)
     except SystemExit as end:
@@ -99,6 +113,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     params.set_defaults(command=_params)
     _add_token(commands)
+    _add_keys(commands)
     return parser
 
 
@@ -111,6 +126,7 @@ def _add_check_config(commands: "argparse._SubParsersAction[argparse.ArgumentPar
     )
     check.add_argument("file", metavar="FILE", nargs="?", help="check this file instead")
     check.add_argument("--show", action="store_true", help="print every value and where it comes from")
+    check.add_argument("--offline", action="store_true", help="do not ask the federation's discovery URL for anything")
     check.set_defaults(command=_check_config)
 
 
@@ -118,12 +134,41 @@ def _add_token(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     token = commands.add_parser(
         "token",
         help="make a token that this director accepts, for Prometheus",
-        description="Print a token, signed with the director's own key (IssuerKey, or the first of "
-        "IssuerKeysDirectory). Whoever has it may do what its scope says until it expires: keep it like a password.",
+        description="Print a token, signed with the director's own key. Whoever has it may do what its scope says\n"
+        "until it expires: keep it like a password.",
+        epilog=_SCOPES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    token.add_argument("--scope", required=True, help="what it is for; monitoring.scrape lets it read /metrics")
+    token.add_argument("--scope", required=True, help="what it is for; see below")
     token.add_argument("--lifetime", default="1h", metavar="DURATION", help="how long it is good for, such as 90m (1h)")
     token.set_defaults(command=_token)
+
+
+def _add_keys(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    keys = commands.add_parser(
+        "keys",
+        help="show the director's keys, add one, retire one",
+        description="Show the keys that the director publishes, and which of them signs.",
+        epilog=_KEYS_FOOTER,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    keys.add_argument("--json", action="store_true", help="as JSON")
+    keys.set_defaults(command=_keys, action="list")
+    actions = keys.add_subparsers(title="commands", metavar="COMMAND", dest="action")
+    show = actions.add_parser("list", help="the same as without a command", description="Show the keys.")
+    show.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="as JSON")
+    actions.add_parser(
+        "rotate",
+        help="add a key that will sign",
+        description="Make a new key. It is published at once, and signs when nobody holds an older key set any more.",
+    )
+    retire = actions.add_parser(
+        "retire",
+        help="take a key out of use",
+        description="Rename the file of a key, so that the key is neither published nor used any more. Refused for the "
+        "key that signs.",
+    )
+    retire.add_argument("key", metavar="KID", help="its identifier, or the name of its file")
 
 
 def _complain(heading: str, problems: Sequence[str]) -> None:
@@ -136,9 +181,10 @@ def _run(words: list[str]) -> int:
         return OK
     from director_wsgi.errors import ConfigError  # noqa: PLC0415, see the module
     from director_wsgi.runtime.config import load  # noqa: PLC0415
+    from director_wsgi.runtime.discovery import TRIES, discovered  # noqa: PLC0415
 
     try:
-        load(os.environ, Path.cwd())
+        discovered(load(os.environ, Path.cwd()), tries=TRIES)
     except ConfigError as error:
         _complain("director-wsgi: the configuration cannot be used:", error.problems)
         return UNUSABLE
@@ -164,11 +210,14 @@ def _demo(words: list[str]) -> int:
 def _check_config(options: argparse.Namespace) -> int:
     from director_wsgi.errors import ConfigError  # noqa: PLC0415, see the module
     from director_wsgi.runtime.config import FILE_VARIABLE, load  # noqa: PLC0415
+    from director_wsgi.runtime.discovery import discovered  # noqa: PLC0415
     from director_wsgi.runtime.reference import values  # noqa: PLC0415
 
     named = {} if options.file is None else {FILE_VARIABLE: options.file}
     try:
         config = load({**os.environ, **named}, Path.cwd())
+        if not options.offline:
+            config = discovered(config, tries=1)
     except ConfigError as error:
         count = len(error.problems)
         _complain(f"{count} problem{'s' if count > 1 else ''}:", error.problems)
@@ -181,7 +230,7 @@ def _check_config(options: argparse.Namespace) -> int:
         print(f"no effect here: {', '.join(config.ignored)}")
     tls = "TLS" if config.tls_certificate_chain is not None else "plain HTTP, for a proxy in front"
     print(f"ok: {config.web_url}, listening on {config.web_host} port {config.web_port} ({tls});", end=" ")
-    print(f"registry {config.registry_url}; {len(config.sources)} values are set")
+    print(f"registry {config.registry_url or 'told at ' + config.discovery_url}; {len(config.sources)} values are set")
     return OK
 
 
@@ -197,8 +246,9 @@ def _token(options: argparse.Namespace) -> int:
     from director_wsgi.limits.deadline import wall  # noqa: PLC0415
     from director_wsgi.runtime.config import load  # noqa: PLC0415
     from director_wsgi.runtime.durations import parse_duration  # noqa: PLC0415
-    from director_wsgi.trust.issuer import load_issuer_keys  # noqa: PLC0415
-    from director_wsgi.trust.self_issued import SCOPES, mint  # noqa: PLC0415
+    from director_wsgi.trust.keyring import KeyRing  # noqa: PLC0415
+    from director_wsgi.trust.minting import Minter, NoSigningKey  # noqa: PLC0415
+    from director_wsgi.trust.self_issued import SCOPES  # noqa: PLC0415
 
     problems = []
     if options.scope not in SCOPES:
@@ -214,13 +264,42 @@ def _token(options: argparse.Namespace) -> int:
         return UNUSABLE
     try:
         config = load(os.environ, Path.cwd())
-        keys = load_issuer_keys(config.issuer_keys_directory, config.issuer_key)
+        ring = KeyRing(directory=config.issuer_keys_directory, single=config.issuer_key)
+        us = config.web_url
+        token = Minter(ring, wall=wall).mint(
+            issuer=us, subject=us, audience=(us,), scope=options.scope, lifetime_s=lifetime_s
+        )
     except ConfigError as error:
         _complain("director-wsgi: the configuration cannot be used:", error.problems)
         return UNUSABLE
-    if not keys:
-        missing = "there is no signing key; set IssuerKey or IssuerKeysDirectory, as for the director that serves"
+    except NoSigningKey:
+        missing = (
+            f"there is no signing key in {config.issuer_keys_directory}; set IssuerKey or IssuerKeysDirectory, as for "
+            "the director that serves, or start that first: it makes a key"
+        )
         _complain("director-wsgi: no token was made:", (missing,))
         return UNUSABLE
-    print(mint(keys[0], issuer=config.web_url, scope=options.scope, lifetime_s=lifetime_s, now=wall()))
+    print(token)
+    return OK
+
+
+def _keys(options: argparse.Namespace) -> int:
+    from director_wsgi import cli_keys  # noqa: PLC0415, see the module
+    from director_wsgi.errors import ConfigError  # noqa: PLC0415
+
+    environ, cwd = os.environ, Path.cwd()
+    try:
+        match options.action:
+            case "rotate":
+                print(cli_keys.rotated(environ, cwd))
+            case "retire":
+                print(cli_keys.retired(environ, cwd, options.key))
+            case _:
+                print(cli_keys.listed(environ, cwd, as_json=options.json))
+    except ConfigError as error:
+        _complain("director-wsgi: the configuration cannot be used:", error.problems)
+        return UNUSABLE
+    except cli_keys.KeysError as error:
+        _complain("director-wsgi: nothing was changed:", (str(error),))
+        return PROBLEMS
     return OK

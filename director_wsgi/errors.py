@@ -13,16 +13,19 @@ What ends a request or a start-up is one of these::
     ├─ ObjectNotFound         every origin asked said, freshly, that it has no such object
     ├─ NothingKnown           no origin could tell whether it has the object; the client shall come again
     ├─ NoUsableServer         origins match, but no cache is usable and none of the origins may be read directly
+    ├─ FedTokenRefused        a server may have no federation token
+    ├─ FedTokenFailed         a server did not prove who it is, or no federation token could be made
     └─ AdRejected             an advertisement is refused
        ├─ InvalidAd           its body
        ├─ AdForbidden         its token, or its registration
        │  └─ NotApproved      registered, but not approved by an administrator
        ├─ IncompatibleVersion its sender is too old
-       ├─ StalePrefixTable    what caches may serve has not been refreshed for too long
        └─ RegistryUnavailable cannot be decided now; the sender shall come again
 
 The HTTP status of each stands in one table, `web.responses.STATUS_OF`.
 """
+
+from typing import Any
 
 
 class DirectorError(Exception):
@@ -84,8 +87,22 @@ class NoUsableServer(DirectorError):
     """The namespace is served, but nothing is left to redirect to."""
 
 
+class FedTokenRefused(DirectorError):
+    """A server asks for a federation token and may have none."""
+
+
+class FedTokenFailed(DirectorError):
+    """A server asks for a federation token and did not prove who it is, or none could be made."""
+
+
 class AdRejected(DirectorError):
-    """An advertisement is refused."""
+    """An advertisement is refused.
+
+    Attributes:
+        ad: The `ServerAd`, if it could be read; None otherwise. For counting.
+    """
+
+    ad: Any = None
 
 
 class InvalidAd(AdRejected):
@@ -102,10 +119,6 @@ class NotApproved(AdForbidden):
 
 class IncompatibleVersion(AdRejected):
     """The sender's software is older than this director supports."""
-
-
-class StalePrefixTable(AdRejected):
-    """The registry's table of what each cache may serve is too old to be trusted."""
 
 
 class RegistryUnavailable(AdRejected):

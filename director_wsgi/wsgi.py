@@ -5,14 +5,22 @@ settings there would be a director that never does its work, behind limits too s
 `Server`; it is refused. Under another WSGI server, call `app.create_app` and the director's `start` yourself.
 """
 
+import logging
 import os
 from pathlib import Path
 
 from flask import Flask
 
 from director_wsgi.app import create_app
+from director_wsgi.assembly import key_ring
 from director_wsgi.errors import ConfigError
+from director_wsgi.limits.deadline import wall
 from director_wsgi.runtime import start
+from director_wsgi.runtime.config import Config
+from director_wsgi.trust.key_files import ensure_key, loose_permissions
+from director_wsgi.trust.keyring import KeyRing
+
+log = logging.getLogger(__name__)
 
 _WITHOUT_SETTINGS = (
     "started without its settings; expected: gunicorn -c gunicorn.conf.py director_wsgi.wsgi:application "
@@ -25,9 +33,32 @@ def _application() -> Flask:
         start.refuse((_WITHOUT_SETTINGS,), start.CANNOT_LOAD)
     try:
         config = start.worker_config(os.environ, Path.cwd())
+        ring = _keys(config, must_be_in_order=start.is_first_worker())
     except ConfigError as error:
         start.refuse(error.problems, start.CANNOT_LOAD)
-    return create_app(config, started_at=start.first_start_at(os.environ))
+    return create_app(config, started_at=start.first_start_at(os.environ), ring=ring)
+
+
+def _keys(config: Config, *, must_be_in_order: bool) -> KeyRing:
+    """The director's keys; a first one is made if there is none.
+
+    Raises:
+        ConfigError: They are not in order, or none can be made. Only if `must_be_in_order`: later a director without
+            keys is better than none.
+    """
+    try:
+        made = ensure_key(config.issuer_keys_directory, config.issuer_key)
+    except ConfigError as error:
+        if must_be_in_order:
+            raise
+        log.error("%s", error)  # noqa: TRY400, the trace says nothing more
+    else:
+        if made is not None:
+            log.info("Made a first issuer key: %s", made)
+    warning = loose_permissions(config.issuer_keys_directory)
+    if warning is not None:
+        log.warning("%s", warning)
+    return key_ring(config, wall, strict=must_be_in_order)
 
 
 application = _application()

@@ -1,7 +1,8 @@
 """The director as it is, knowing the origins of `scene` from its first request on.
 
-Only the advertisements come in by a shorter way: no registry is asked about each. And origins are spoken to without
-TLS, as the design beside it does, so that what is compared is who waits for what.
+Only the advertisements come in by a shorter way: no registry is asked about each, and they ask for no director tests,
+which the design beside it does not make. And origins are spoken to without TLS, as there, so that what is compared is
+who waits for what.
 """
 
 import os
@@ -28,6 +29,7 @@ def fill(directory: Directory, urls: list[str]) -> None:
             base_url=url,
             capabilities=_ALLOWED,
             namespaces=tuple(NamespaceAd(path=prefix, capabilities=_ALLOWED) for prefix in prefixes),
+            director_test_disabled=True,
         )
         directory.record(ad, LIFETIME_S)
 

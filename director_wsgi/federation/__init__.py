@@ -4,7 +4,9 @@
 - `ads`: JSON advertisements to models; `wire` reads JSON as Go does.
 - `versions`: which versions of Pelican's programs this director talks to.
 - `urls`: encoding of object paths.
-- `status`: what servers say of their own health, smoothed.
-- `directory`: who is advertised now: a TTL table of advertisements and an immutable snapshot with a prefix index.
+- `status`: what servers say of their own health, and how they do in tests, smoothed.
+- `downtimes`, `filters`: which servers are advertised and yet not to be used now.
+- `snapshot`: the federation at one moment: an immutable value with a prefix index.
+- `directory`: who is advertised now: a TTL table of advertisements, and the snapshot made from it.
 - `directors`: the directors of this federation, a TTL table that the listing reads.
 """

@@ -13,6 +13,7 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 from director_wsgi.errors import InvalidAd
+from director_wsgi.federation.downtimes import downtimes_of_ad
 from director_wsgi.federation.models import (
     Capabilities,
     Coordinate,
@@ -239,6 +240,7 @@ def _parsed(fields: Fields, namespaces: tuple[NamespaceAd, ...], kind: ServerKin
         capabilities=_capabilities(fields.struct("capabilities", "Capabilities")),
         namespaces=namespaces,
         required_features=fields.texts("requiredFeatures"),
+        downtimes=downtimes_of_ad(fields),
         start_time=fields.integer("startTime", low=-(1 << 63), high=(1 << 63) - 1, wanted="int64"),
         instance_id=fields.text("instanceID"),
         generation_id=fields.integer("generationID"),

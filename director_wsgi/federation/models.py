@@ -7,6 +7,8 @@ Source: Pelican `server_structs/director.go`. The flags are named after Pelican'
 import enum
 from dataclasses import dataclass, field
 
+from director_wsgi.federation.downtimes import Downtime
+
 
 class ServerKind(enum.Enum):
     """What a server is; the value is Pelican's word for it in messages and listings."""
@@ -35,13 +37,15 @@ class Coordinate:
         latitude: -90 to 90, north is positive.
         longitude: -180 to 180, east is positive.
         accuracy_radius_km: 0 where nobody said.
-        source: `declared`, `override` or `random`, as shown in debug answers.
+        source: `declared`, `override`, `maxmind` or `random`, as shown in debug answers.
+        remembered: It was given to a client earlier, by chance, and is given again.
     """
 
     latitude: float
     longitude: float
     accuracy_radius_km: int = 0
     source: str = "declared"
+    remembered: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +101,7 @@ class ServerAd:
         director_test_disabled: It wants no director tests, or its storage cannot bear them.
         namespaces: What it serves, no path twice; may be empty.
         required_features: What every cache in front of this origin must be able to do.
+        downtimes: When it is not to be used, by its own word; empty unless its name is the registered one.
         start_time, instance_id, generation_id: Which advertisement of which process this is; 0 and empty if not said.
     """
 
@@ -116,6 +121,7 @@ class ServerAd:
     capabilities: Capabilities = Capabilities()
     namespaces: tuple[NamespaceAd, ...] = field(default=(), repr=False)
     required_features: tuple[str, ...] = ()
+    downtimes: tuple[Downtime, ...] = field(default=(), repr=False)
     start_time: int = field(default=0, compare=False)
     instance_id: str = field(default="", compare=False)
     generation_id: int = field(default=0, compare=False)

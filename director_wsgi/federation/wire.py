@@ -127,6 +127,10 @@ class Fields:
         """The key under which `name` is found in the object."""
         return self._folded.get(name.casefold(), name)
 
+    def has(self, name: str) -> bool:
+        """Whether anything but null is said."""
+        return self._get(name) is not None
+
     def _wrong(self, name: str, value: object, wanted: str) -> WireError:
         return wrong_type(value, f"{self._struct}.{self._path}{name}", wanted)
 
@@ -151,6 +155,13 @@ class Fields:
         if _CONTROL.search(value):
             raise self.refuse(name, "contains control characters")
         return _SURROGATE.sub("\ufffd", value)
+
+    def prose(self, name: str) -> str:
+        """A string that people wrote for people: line breaks may be in it, and what is too long of it is cut off."""
+        value = self._get(name)
+        if value is not None and not isinstance(value, str):
+            raise self._wrong(name, value, "string")
+        return _SURROGATE.sub("\ufffd", value[:MAX_TEXT]) if value else ""
 
     def texts(self, name: str) -> tuple[str, ...]:
         """An array of strings."""

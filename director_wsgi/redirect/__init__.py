@@ -9,7 +9,9 @@ Read `resolver` first: it shows the whole on one screen.
 - `asking`: whom to ask for the object.
 - `candidates`: what was said, and who is left. Pure.
 - `adaptive`, `weights`: which of those first, by all that is known of them. Pure.
-- `geo`: distances, and where a client is. Pure.
+- `geo`: distances, and what the operator says of networks. Pure.
+- `maxmind`: a database of places of addresses, read again when its file changes.
+- `places`: where a client is, and a server that does not say.
 - `headers`: Location, Link, X-Pelican-*. Pure.
 - `refusals`, `monitoring`, `debug`: the other answers.
 - `paths`: cleaning and encoding of object paths. Pure.

@@ -10,8 +10,8 @@ COPY is a read.
 from collections.abc import Mapping
 from typing import Protocol
 
-from director_wsgi.federation.directory import Source
 from director_wsgi.federation.models import ServerAd
+from director_wsgi.federation.snapshot import Source
 from director_wsgi.limits.deadline import Deadline
 from director_wsgi.redirect.policy import Case, Policy
 from director_wsgi.runtime.clients import Watchable

@@ -10,8 +10,8 @@ from operator import attrgetter
 from typing import NamedTuple
 
 from director_wsgi.errors import ObjectNotFound
-from director_wsgi.federation.directory import Source
 from director_wsgi.federation.models import ServerAd, ServerKind
+from director_wsgi.federation.snapshot import Source
 from director_wsgi.redirect.asking import Told
 from director_wsgi.stat.evidence import Evidence, Presence
 

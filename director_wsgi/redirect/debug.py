@@ -66,5 +66,5 @@ def _wire(place: Coordinate) -> dict[str, object]:
         "Long": place.longitude,
         "AccuracyRadius": place.accuracy_radius_km,
         "Source": place.source,
-        "FromTTLCache": False,
+        "FromTTLCache": place.remembered,
     }

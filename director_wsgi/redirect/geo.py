@@ -12,6 +12,7 @@ from director_wsgi.federation.models import Coordinate
 
 EARTH_RADIUS_MILES = 3960.0
 
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
@@ -53,6 +54,16 @@ def parse_coordinate(header: str) -> Coordinate | None:
     return Coordinate(latitude=latitude, longitude=longitude)
 
 
+def parse_address(address: str) -> Address | None:
+    """An IP address, out of IPv6's clothes if it is one of IPv4; None if it is none."""
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return None
+    mapped = parsed.ipv4_mapped if isinstance(parsed, ipaddress.IPv6Address) else None
+    return mapped or parsed
+
+
 class Overrides:
     """Places of networks that the operator knows better (`GeoIPOverrides`); the first that holds an address wins."""
 
@@ -66,12 +77,9 @@ class Overrides:
         """The place of an IP address; None if no network holds it or it is no address."""
         if not self._rows:
             return None
-        try:
-            parsed: ipaddress.IPv4Address | ipaddress.IPv6Address = ipaddress.ip_address(address)
-        except ValueError:
+        parsed = parse_address(address)
+        if parsed is None:
             return None
-        if isinstance(parsed, ipaddress.IPv6Address) and parsed.ipv4_mapped:
-            parsed = parsed.ipv4_mapped
         for network, latitude, longitude in self._rows:
             if parsed.version == network.version and parsed in network:
                 return Coordinate(latitude=latitude, longitude=longitude, source="override")

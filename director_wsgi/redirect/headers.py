@@ -7,8 +7,8 @@ Source: Pelican `director/director.go:generateRedirectResponse`, `getRedirectURL
 import re
 from collections.abc import Sequence
 
-from director_wsgi.federation.directory import Source
 from director_wsgi.federation.models import NamespaceAd, ServerAd
+from director_wsgi.federation.snapshot import Source
 from director_wsgi.redirect.paths import depth_below, encode_query
 from director_wsgi.redirect.request import ObjectRequest
 

@@ -8,8 +8,8 @@ import enum
 import re
 from dataclasses import dataclass
 
-from director_wsgi.federation.directory import Group, PrefixEntry, Source
 from director_wsgi.federation.models import Capabilities, NamespaceAd, ServerAd
+from director_wsgi.federation.snapshot import Group, PrefixEntry, Source
 from director_wsgi.redirect.request import ObjectRequest
 
 

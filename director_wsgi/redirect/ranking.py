@@ -11,8 +11,8 @@ import random
 from collections.abc import Callable
 from typing import TypeVar
 
-from director_wsgi.federation.directory import Group
 from director_wsgi.federation.models import Coordinate
+from director_wsgi.federation.snapshot import Group
 from director_wsgi.redirect.weights import distance_weights
 
 T = TypeVar("T")

@@ -44,6 +44,7 @@ class ObjectRequest:
         pelican_timeout: What to hand on as `pelican.timeout`, verbatim; None if not said.
         depth: WebDAV's Depth header; None if absent.
         address: The client's IP address.
+        user_agent: What it calls itself, verbatim; empty if it does not.
         coordinate: Where the client says it is; None if it does not.
         job_id: UUID that ties the logs of client, director and server together.
         deadline: When the answer must be on its way.
@@ -64,6 +65,7 @@ class ObjectRequest:
     wants_redirect: bool = True
     debug: bool = False
     address: str = ""
+    user_agent: str = field(default="", repr=False)
     coordinate: Coordinate | None = None
     job_id: str = ""
     deadline: Deadline

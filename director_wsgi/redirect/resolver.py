@@ -10,8 +10,8 @@ import random
 from collections.abc import Callable
 from typing import NamedTuple
 
-from director_wsgi.federation.directory import Snapshot, Source
 from director_wsgi.federation.models import Coordinate, ServerAd, ServerKind
+from director_wsgi.federation.snapshot import Snapshot, Source
 from director_wsgi.federation.urls import quote_path
 from director_wsgi.redirect import headers, refusals
 from director_wsgi.redirect.adaptive import Weighed, draw_caches, draw_origins

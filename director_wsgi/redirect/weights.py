@@ -32,6 +32,12 @@ HALVING_LATENCY_S = 0.2
 
 LEAST_LATENCY_WEIGHT = 0.1
 
+FULL_LOAD, HALVING_LOAD = 100.0, 200.0
+"""Storage operations per second that a server bears easily, and how many more halve its weight."""
+
+LEAST_LOAD_WEIGHT = 2.0**-900
+"""However many there are: a draw needs a product above 0, and distance alone may bring it down to 2 to the -63rd."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Health:
@@ -42,12 +48,14 @@ class Health:
         latency_s: Moving average of what its answers took, in seconds.
         next_probe_in_s: Until it will be asked again, while its breaker is open.
         status_weight: Moving average of what it says of itself, in (0, 1].
+        io_load: Storage operations per second, averaged over five minutes; 0 or more.
     """
 
     breaker: State | None = None
     latency_s: float | None = None
     next_probe_in_s: float | None = None
     status_weight: float | None = None
+    io_load: float | None = None
 
 
 HealthOf = Callable[[ServerAd], Health]
@@ -63,14 +71,10 @@ def nobody_knows(_server: ServerAd) -> Health:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Weights:
-    """One server's, all positive.
-
-    Attributes:
-        io_load: Always 1: no load is known to a director without Prometheus.
-    """
+    """One server's, all positive."""
 
     distance: float
-    io_load: float = 1.0
+    io_load: float
     status: float
     availability: float
     breaker: float
@@ -95,6 +99,7 @@ def weigh(
     """
     columns = zip(
         distance_weights([server.coordinate for server in servers], client),
+        with_median([io_load_weight(health.io_load) for health in healths]),
         with_median([health.status_weight for health in healths]),
         with_median([_availability(one) for one in available]),
         healths,
@@ -103,12 +108,13 @@ def weigh(
     return tuple(
         Weights(
             distance=distance,
+            io_load=io_load,
             status=status,
             availability=availability,
             breaker=1.0 if health.breaker is None else BREAKER_WEIGHT[health.breaker],
             latency=latency_weight(health.latency_s),
         )
-        for distance, status, availability, health in columns
+        for distance, io_load, status, availability, health in columns
     )
 
 
@@ -121,6 +127,13 @@ def distance_weights(places: Sequence[Coordinate | None], client: Coordinate | N
             for place in places
         ]
     )
+
+
+def io_load_weight(io_load: float | None) -> float | None:
+    """1 for a server that can bear its load, then halving; None if the load is unknown."""
+    if io_load is None or not io_load >= 0:  # NaN is unknown too
+        return None
+    return max(LEAST_LOAD_WEIGHT, math.exp2(-max(io_load - FULL_LOAD, 0.0) / HALVING_LOAD))
 
 
 def latency_weight(latency_s: float | None) -> float:

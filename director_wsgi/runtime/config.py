@@ -2,7 +2,7 @@
 
 A later source wins: default, YAML file, environment. Everything that is wrong is reported at once. Names are Pelican's:
 keys of the file in any case, `PELICAN_` and upper case with `_` in the environment. Names of Pelican that mean nothing
-to this director are accepted and listed in `Config.ignored`; an unknown one under `Director.` is a mistake.
+to this director are accepted and listed in `Config.ignored`; an unknown one where all are known is a mistake.
 
 Source: Pelican `config/config.go`.
 """
@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from director_wsgi.errors import ConfigError
 from director_wsgi.runtime import files, kinds, names
@@ -19,7 +20,7 @@ from director_wsgi.runtime.parameters import PARAMETERS, Config, Parameter, defa
 from director_wsgi.runtime.rows import Row, variable_of
 from director_wsgi.runtime.yaml_file import Setting, read_settings
 
-__all__ = ["FILE_VARIABLE", "Config", "GeoIPOverride", "load"]
+__all__ = ["FILE_VARIABLE", "Config", "GeoIPOverride", "is_own_discovery_host", "load"]
 
 FILE_VARIABLE: Final = "DIRECTOR_WSGI_CONFIG"
 _DEFAULT_FILE = "pelican.yaml"
@@ -34,7 +35,8 @@ def load(environ: Mapping[str, str], cwd: Path) -> Config:
         cwd: What relative names of files start from.
 
     Returns:
-        A configuration in which every row, and every relation between rows, is as it must be.
+        A configuration in which every row, and every relation between rows, is as it must be. Nothing has been asked
+        over the network: `registry_url` is empty where `runtime.discovery` can find it out.
 
     Raises:
         ConfigError: With every problem there is; with those of the file alone, if it cannot be understood at all.
@@ -67,14 +69,15 @@ class _Loading:
         self._judge_names()
         self._adopt_base_files()
         self._check_files()
-        if "registry_url" not in self._values and "registry_url" not in self._wrong:
-            self._problems.append(self._what_is_needed())
         config = Config(
             **{"registry_url": "", **self._values},
             ignored=tuple(self._ignored),
             warnings=tuple(self._warnings),
             sources=MappingProxyType(self._sources),
         )
+        can_be_asked = "discovery_url" in self._sources and not is_own_discovery_host(config)
+        if not (config.registry_url or can_be_asked) and self._wrong.isdisjoint({"registry_url", "discovery_url"}):
+            self._problems.append(self._what_is_needed())
         for attributes, problem in _broken_relations(config):
             if self._wrong.isdisjoint(attributes):
                 self._problems.append(problem)
@@ -136,7 +139,7 @@ class _Loading:
             known = names.BY_VARIABLE.get(variable)
             if known is None and names.is_misspelt_variable(variable):
                 self._problems.append(_misspelt(variable, "environment"))
-            elif known not in obeyed:
+            elif known not in obeyed and known not in self._ignored:
                 self._ignored.append(variable)
 
     def _adopt_base_files(self) -> None:
@@ -182,8 +185,15 @@ class _Loading:
             "Federation.RegistryUrl: not set; it is the one parameter without a default. Set it in the file that "
             f"{FILE_VARIABLE} names, or in ./{_DEFAULT_FILE} ({read}), as `Federation: {{RegistryUrl: "
             "https://registry.example.org}`, or in the environment, as "
-            "PELICAN_FEDERATION_REGISTRYURL=https://registry.example.org. `director-wsgi demo` needs no configuration."
+            "PELICAN_FEDERATION_REGISTRYURL=https://registry.example.org; or set Federation.DiscoveryUrl, if the "
+            "federation has a host of its own that tells it. `director-wsgi demo` needs no configuration."
         )
+
+
+def is_own_discovery_host(config: Config) -> bool:
+    """Whether the federation's discovery URL leads to this director, so that nobody else can be asked there."""
+    roots = {"{0.scheme}://{0.netloc}".format(urlsplit(url)) for url in (config.web_url, config.director_url)}
+    return config.discovery_url in roots
 
 
 def _said(row: Row[Any], setting: Setting) -> str:

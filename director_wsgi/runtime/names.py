@@ -8,16 +8,83 @@ from typing import Final
 from director_wsgi.runtime.parameters import PARAMETERS
 from director_wsgi.runtime.rows import variable_of
 
-INERT: Final = (
-    "Director.DbLocation",
-    "Director.EnableBroker",
-    "Director.EnableOIDC",
-    "Director.MaxMindKeyFile",
-    "Director.MaxStatResponse",
-    "Director.MetadataComparisonInterval",
-    "Director.MinStatResponse",
-)
-"""Pelican's other parameters of a director; they have no effect here."""
+_INERT_BY_REASON: Final = {
+    "a broker stands elsewhere, and nothing is dialled through it": (
+        "Director.EnableBroker",
+        "Transport.BrokerEndpointCacheTTL",
+    ),
+    "no web interface, so no login": (
+        "Director.EnableOIDC",
+        "Director.MaxStatResponse",
+        "Director.MetadataComparisonInterval",
+        "Director.MinStatResponse",
+        "Server.AdminGroups",
+        "Server.EnablePprof",
+        "Server.EnableUI",
+        "Server.SessionSecretFile",
+        "Server.UIActivationCodeFile",
+        "Server.UIAdminUsers",
+        "Server.UILoginRateLimit",
+        "Server.UIPasswordFile",
+        "Server.WebConfigFile",
+        "Server.WebReadOnly",
+    ),
+    "nothing is kept in a database": ("Director.DbLocation", "Server.DbLocation"),
+    "the database of places is fetched by other means": ("Director.MaxMindKeyFile",),
+    "the topology of the OSG is not imported": (
+        "Federation.TopologyDowntimeUrl",
+        "Federation.TopologyNamespaceUrl",
+        "Federation.TopologyReloadInterval",
+        "Topology.DisableCaches",
+        "Topology.DisableDowntime",
+        "Topology.DisableOrigins",
+    ),
+    "the issuer is the director itself, or the federation": (
+        "Server.IssuerHostname",
+        "Server.IssuerPort",
+        "Server.IssuerUrl",
+    ),
+    "no other director is told of this one yet": ("Server.AdvertisementInterval",),
+    "gunicorn says when it serves": ("Server.StartupTimeout",),
+    "one deadline bounds all of a call": (
+        "Transport.DialerKeepAlive",
+        "Transport.ExpectContinueTimeout",
+        "Transport.IdleConnTimeout",
+        "Transport.MaxIdleConns",
+        "Transport.ResponseHeaderTimeout",
+        "Transport.TLSHandshakeTimeout",
+    ),
+    "no Prometheus inside": (
+        "Monitoring.DataLocation",
+        "Monitoring.DataRetention",
+        "Monitoring.DataRetentionSize",
+        "Monitoring.EnablePrometheus",
+        "Monitoring.LabelLimit",
+        "Monitoring.LabelNameLengthLimit",
+        "Monitoring.LabelValueLengthLimit",
+        "Monitoring.PromQLAuthorization",
+        "Monitoring.SampleLimit",
+        "Monitoring.TokenExpiresIn",
+        "Monitoring.TokenRefreshInterval",
+    ),
+    "the log goes to standard error": ("Logging.LogLocation",),
+    "one file is read": ("ConfigLocations",),
+    "what other servers, or clients, do": (
+        "Cache.DirectorTest",
+        "Cache.EnableBroker",
+        "Client.AssumeDirectorServerHeader",
+        "Client.DirectorRetries",
+        "GeoLocation",
+        "Origin.DirectorTest",
+        "Origin.DisableDirectClients",
+        "Origin.EnableBroker",
+        "Registry.RequireCacheApproval",
+        "Registry.RequireOriginApproval",
+    ),
+}
+
+INERT: Final = {name: reason for reason, names in _INERT_BY_REASON.items() for name in names}
+"""Pelican's other parameters that a director may be given, and why they have no effect here."""
 
 
 def _known() -> Iterator[str]:
@@ -34,8 +101,11 @@ BY_LOWER_NAME: Final = {name.lower(): name for name in _known()}
 BY_VARIABLE: Final = {variable_of(name): name for name in BY_LOWER_NAME.values()}
 """Pelican's name for every variable of the environment that is known."""
 
-SECTIONS: Final = frozenset(one.row.name.partition(".")[0].lower() for one in PARAMETERS if "." in one.row.name)
+SECTIONS: Final = frozenset(one.row.name.rpartition(".")[0].lower() for one in PARAMETERS if "." in one.row.name)
 """Lower-case names that must be mappings."""
+
+_ALL_KNOWN_BELOW: Final = ("Director", "Server.SSRFProtection")
+"""Where every name is known. A misspelt one elsewhere may be a parameter of another server."""
 
 # A Kubernetes service or a Docker link called `pelican-director` sets these in every container beside it.
 _SERVICE_LINK = re.compile(
@@ -44,13 +114,14 @@ _SERVICE_LINK = re.compile(
 
 
 def is_misspelt(name: str) -> bool:
-    """Whether an unknown name can only be a mistake: under `Director.`, every name is known."""
-    return name.lower().startswith("director.")
+    """Whether an unknown name can only be a mistake."""
+    return name.lower().startswith(tuple(f"{section.lower()}." for section in _ALL_KNOWN_BELOW))
 
 
 def is_misspelt_variable(variable: str) -> bool:
     """The same for an unknown variable of the environment."""
-    return variable.startswith("PELICAN_DIRECTOR_") and not _SERVICE_LINK.match(variable)
+    prefixes = tuple(f"{variable_of(section)}_" for section in _ALL_KNOWN_BELOW)
+    return variable.startswith(prefixes) and not _SERVICE_LINK.match(variable)
 
 
 def nearest(name: str) -> str:

@@ -44,9 +44,10 @@ def default_geoip_location(config_base: Path) -> Path:
 class Config:
     """One configuration, complete and unchangeable; safe to share between threads.
 
-    `config.load` makes it from a file and the environment, and checks it; the constructor checks nothing. What is left
-    empty and can be derived from other rows (`web_url`, `discovery_url`, `director_url`, `jwk_url`, `advertise_url`,
-    `sitename`) is filled in by the constructor; hence `dataclasses.replace` keeps what was derived before.
+    `config.load` makes it from a file and the environment, and checks it; the constructor checks nothing. What the
+    federation's discovery URL has to tell is put in by `runtime.discovery`. What is left empty and can be derived from
+    other rows (`web_url`, `discovery_url`, `director_url`, `jwk_url`, `advertise_url`, `sitename`) is filled in by the
+    constructor; hence `dataclasses.replace` keeps what was derived before.
 
     Attributes:
         ignored: Names that were set and are accepted without effect, in Pelican's spelling where it is known.
@@ -63,28 +64,30 @@ class Config:
             "Federation.RegistryUrl",
             kinds.URL,
             "The registry that decides which servers may advertise which prefixes.",
-            default_text="required",
+            default_text="told by `Federation.DiscoveryUrl`, else required",
             check=Check("an http or https URL", bool),
         )
     )
     discovery_url: str = row(
         "", kinds.ROOT_URL, "Federation.DiscoveryUrl",
-        "Root of the federation, which is also the issuer of its tokens.",
+        "Root of the federation, which is also the issuer of its tokens. Asked at the start for what is not set of the "
+        "other four.",
         default_text="`Server.ExternalWebUrl`",
     )
     director_url: str = row(
         "", kinds.URL, "Federation.DirectorUrl",
         "The director as clients are told of it.",
-        default_text="`Server.ExternalWebUrl`",
+        default_text="told by `Federation.DiscoveryUrl`, else `Server.ExternalWebUrl`",
     )
     jwk_url: str = row(
         "", kinds.URL, "Federation.JwkUrl",
         "Where the public keys of the federation are.",
-        default_text="`Server.ExternalWebUrl` + `/.well-known/issuer.jwks`",
+        default_text="told by `Federation.DiscoveryUrl`, else `Server.ExternalWebUrl` + `/.well-known/issuer.jwks`",
     )
     broker_url: str = row(
         "", kinds.URL, "Federation.BrokerUrl",
         "The connection broker that clients are told of.",
+        default_text="told by `Federation.DiscoveryUrl`, else none",
     )
 
     # --- the director: redirects ----------------------------------------------------------------------------------
@@ -248,7 +251,7 @@ class Config:
     )
     registry_query_interval_s: float = row(
         60.0, kinds.DURATION, "Director.RegistryQueryInterval",
-        "How often the registry is asked which prefixes each cache may serve.",
+        "How often the registry is asked which prefixes each cache may serve, and which servers are in downtime.",
         check=between(1, 86400, "1s to 24h"), forgiving=True,
     )
     registry_timeout_s: float = row(
@@ -383,7 +386,8 @@ class Config:
     # --- keys and TLS -----------------------------------------------------------------------------------------------
     tls_certificate_chain: Path | None = row(  # noqa: RUF009, it returns a field
         None, kinds.FILE, "Server.TLSCertificateChain",
-        "Certificate (PEM) and its chain. Without it and its key, plain HTTP is served, for a proxy in front.",
+        "Certificate (PEM) and its chain. Without it and its key, plain HTTP is served, for a proxy in front. A file "
+        "that changes is used for the next connection; one that is broken, or does not fit the key, is not.",
         default_text="`${ConfigBase}/certificates/tls.crt`, if it and the key exist", live=False,
         base_file="certificates/tls.crt", formerly="Server.TLSCertificate",
     )
@@ -427,11 +431,11 @@ class Config:
     )
     ssrf_allowed: tuple[str, ...] = row(
         (), kinds.CIDRS, "Server.SSRFProtection.AllowedCIDRs",
-        "Networks that may be connected to whatever else forbids it.",
+        "Networks that may be connected to, whatever else forbids it.",
     )
     ssrf_blocked: tuple[str, ...] = row(
         (), kinds.CIDRS, "Server.SSRFProtection.BlockedCIDRs",
-        "Networks that are never connected to.",
+        "Networks that are not connected to, unless they are allowed.",
     )
     dial_timeout_s: float = row(
         10.0, kinds.DURATION, "Transport.DialerTimeout",

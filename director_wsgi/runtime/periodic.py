@@ -50,6 +50,11 @@ class PeriodicJob:
         """
         self._thread.start()
 
+    @property
+    def is_running(self) -> bool:
+        """Whether it was started and has not ended."""
+        return self._thread.is_alive()
+
     def stop(self, deadline: Deadline) -> bool:
         """Call the function no more, and wait for a call that is running. May be called again, or before `start`.
 

@@ -189,6 +189,7 @@ def pre_exec(server: Any) -> None:
 
 def pre_fork(server: Any, worker: Any) -> None:
     """Master, before each worker."""
+    start.count_worker()
     if _config.pin_workers:
         seats.take(worker.age, os.sched_getaffinity(0), server.num_workers)
 

@@ -1,6 +1,7 @@
 """The table of parameters, and the values of one configuration, for people to read."""
 
 from collections.abc import Iterator
+from itertools import groupby
 
 from director_wsgi.runtime import kinds
 from director_wsgi.runtime.names import INERT
@@ -19,9 +20,16 @@ def markdown() -> str:
     lines: list[str] = []
     for section, heading in _HEADINGS.items():
         lines += [f"## {heading}", "", *_table(section), ""]
-    lines += ["## Accepted without effect", "", f"{', '.join(f'`{name}`' for name in INERT)};"]
-    lines += ["and everything that is set in other sections (`Origin`, `Cache`, `Registry`, `Client`, …)."]
+    lines += ["## Accepted without effect", "", *_inert(), ""]
+    lines += ["And everything else that is set outside of `Director` (`Origin`, `Cache`, `Xrootd`, `Lotman`, …)."]
     return "\n".join(lines) + "\n"
+
+
+def _inert() -> Iterator[str]:
+    yield "| Names | Why |"
+    yield "|---|---|"
+    for reason, entries in groupby(INERT, key=lambda name: INERT[name]):
+        yield f"| {', '.join(f'`{name}`' for name in entries)} | {reason} |"
 
 
 def _section(parameter: Parameter) -> str:

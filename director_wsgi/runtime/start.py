@@ -1,8 +1,9 @@
 """What is settled when the director starts, and must outlive its workers.
 
 gunicorn's master runs the settings file again on every HUP and forks every worker, so what stands in the master's
-memory survives both: the last configuration that was good, and the address that was bound. What must also survive the
-master itself (USR2 lets a new one take over by `exec`) stands in its environment: the instant of the first start.
+memory survives both: the last configuration that was good, what the federation's discovery URL told, and the address
+that was bound. What must also survive the master itself (USR2 lets a new one take over by `exec`) stands in its
+environment: the instant of the first start.
 
 A *first* start refuses a broken configuration. After it nothing does: one broken file, read by the replacement of one
 worker, would otherwise end a service that runs well (gunicorn stops all workers when one cannot boot).
@@ -10,13 +11,14 @@ worker, would otherwise end a service that runs well (gunicorn stops all workers
 
 import logging
 import sys
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn
 
 from director_wsgi.errors import ConfigError
 from director_wsgi.limits.deadline import Clock, monotonic
+from director_wsgi.runtime import discovery
 from director_wsgi.runtime.config import Config, load
 
 FIRST_START = "DIRECTOR_WSGI_FIRST_START"
@@ -33,8 +35,12 @@ class _Memory:
     """What a forked worker inherits. Written by the main thread of a process only."""
 
     last_good: Config | None = None
+    told: tuple[str, discovery.Document] | None = None
+    """The discovery URL last asked with success, and what it told."""
     address: str | None = None
     threads: int | None = None
+    workers: int = 0
+    """How many have been forked, this one included."""
 
 
 _memory = _Memory()
@@ -43,6 +49,9 @@ _memory = _Memory()
 def load_config(environ: MutableMapping[str, str], directory: Path) -> Config:
     """The configuration as it is now; after a first good one, the last good one if it is broken now.
 
+    For the master: what is left to the federation's discovery URL is asked there, patiently at a first start, and
+    once at a later one.
+
     Args:
         environ: The environment variables to read.
         directory: Where `pelican.yaml` is looked for.
@@ -50,8 +59,12 @@ def load_config(environ: MutableMapping[str, str], directory: Path) -> Config:
     Raises:
         ConfigError: It is broken, and none has been good before in this process or the one that forked it.
     """
+    return _good(lambda: _ask(load(environ, directory)))
+
+
+def _good(read: Callable[[], Config]) -> Config:
     try:
-        _memory.last_good = load(environ, directory)
+        _memory.last_good = read()
     except ConfigError as error:
         if _memory.last_good is None:
             raise
@@ -62,6 +75,38 @@ def load_config(environ: MutableMapping[str, str], directory: Path) -> Config:
             raise
         _logger.exception("The configuration cannot be read; the last good one stays in force")
     return _memory.last_good
+
+
+def _ask(config: Config) -> Config:
+    if not discovery.missing(config):
+        return config
+    try:
+        told = discovery.ask(config, tries=discovery.TRIES if _memory.last_good is None else 1)
+    except discovery.DiscoveryFailed as error:
+        known = _known(config)
+        if known is None:
+            return discovery.completed_without(config, str(error))
+        _logger.warning("%s: %s; what it told before stays in force", discovery.url_of(config), error)
+        return discovery.completed(config, known)
+    config = discovery.completed(config, told)
+    _memory.told = config.discovery_url, told
+    return config
+
+
+def _remember(config: Config) -> Config:
+    """What is left to the discovery URL as the master has heard it: a worker that asked would be late."""
+    if not discovery.missing(config):
+        return config
+    known = _known(config)
+    if known is None:
+        return discovery.completed_without(config, "a worker asks nobody; the next reload (SIGHUP) does")
+    return discovery.completed(config, known)
+
+
+def _known(config: Config) -> discovery.Document | None:
+    if _memory.told is None or _memory.told[0] != config.discovery_url:
+        return None
+    return _memory.told[1]
 
 
 def is_prepared() -> bool:
@@ -83,18 +128,28 @@ def address(config: Config) -> str:
     return _memory.address
 
 
+def count_worker() -> None:
+    """Note, in the master, that a worker is about to be forked."""
+    _memory.workers += 1
+
+
+def is_first_worker() -> bool:
+    """Whether no worker has served before this one, so that a mistake may end the process: see the module."""
+    return _memory.workers <= 1
+
+
 def use_threads(threads: int) -> None:
     """Say how many handler threads this worker really has, whichever of gunicorn's flags decided it."""
     _memory.threads = threads
 
 
 def worker_config(environ: MutableMapping[str, str], directory: Path) -> Config:
-    """The configuration a worker works by: `load_config`, with the threads it really has.
+    """The configuration a worker works by: as `load_config`, with the threads it really has. Asks nobody.
 
     Raises:
         ConfigError: As `load_config`.
     """
-    config = load_config(environ, directory)
+    config = _good(lambda: _remember(load(environ, directory)))
     return config if _memory.threads is None else replace(config, threads=_memory.threads)
 
 

@@ -21,13 +21,14 @@ from director_wsgi.limits.breaker import Pass
 from director_wsgi.limits.coalesce import Coalescer, Seat
 from director_wsgi.limits.deadline import Clock, Deadline, monotonic
 from director_wsgi.limits.ttl import TTLTable
+from director_wsgi.outbound.client import Failure
 from director_wsgi.runtime.clients import Watchable
 from director_wsgi.runtime.leases import LeaseError, Leases
 from director_wsgi.stat.asking import Inbox, Terms, WaitingLanes, is_there, wait_for_answers
 from director_wsgi.stat.evidence import PUBLIC, Evidence, Presence, Reason
 from director_wsgi.stat.flight import CIRCUIT_OPEN, FlightKey, HeadFlight, Known, Question, Shared
-from director_wsgi.stat.head import Client
-from director_wsgi.stat.health import ServerHealth
+from director_wsgi.stat.head import REASON_OF, Client
+from director_wsgi.stat.health import ServerHealth, says_nothing, sickness
 from director_wsgi.stat.patience import Patience
 from director_wsgi.stat.policy import StatPolicy
 from director_wsgi.stat.report import GATES, ServerState, StatStatistics
@@ -139,10 +140,26 @@ class StatEngine:
         self._written.put(path, object(), self._absence_s + self._timeout_s)
 
     def heard_from(self, data_url: str) -> None:
-        """The server has advertised itself: if it is not being asked for now, that is worth a try."""
+        """The server has advertised itself, or passed a test: if it is not being asked for now, that is worth a try."""
         known = self._roster.get(data_url)
         if known is not None:
             known.health.breaker.hint_alive()
+
+    def failed_test(self, data_url: str, failure: Failure) -> None:
+        """The server gave no answer to a director test: to the breaker that is as much as one HEAD without an answer.
+
+        Of a server that has never been asked nothing is kept. An answer to a test, whatever its status, is no reason to
+        call this: it may refuse the test, and serve its clients well.
+
+        Args:
+            data_url: Of the server.
+            failure: Why there was no answer.
+        """
+        known = self._roster.get(data_url)
+        evidence = Evidence.unknown(REASON_OF[failure])
+        what = sickness(evidence)
+        if known is not None and what is not None and not says_nothing(evidence):
+            known.health.breaker.hint_sick(what)
 
     def retain(self, data_urls: Collection[str]) -> None:
         """Give back what belongs to servers other than these, and threads that have nothing to do. Does not wait."""
@@ -175,11 +192,14 @@ class StatEngine:
         may_have_come = question.after is not None
         answers: dict[int, Evidence] = {}
         for index, known in enumerate(self._roster.get_all(servers)):
-            recalled = known.evidence.recall(question.path, question.authority) if known is not None else None
+            if known is None:
+                continue
+            recalled = known.evidence.recall(question.path, question.authority)
             if recalled is None or (may_have_come and recalled.evidence.presence is Presence.ABSENT):
                 continue
             answers[index] = recalled.evidence
-            if recalled.is_due and known is not None:
+            known.results.count(recalled.evidence, is_cached=True)
+            if recalled.is_due:
                 self._refresh(known, servers[index], question)
         self._count(remembered=len(answers))
         return answers

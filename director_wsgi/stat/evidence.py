@@ -197,6 +197,10 @@ class EvidenceTable:
         kept = _Kept(evidence, now, now + ttl_s * (REFRESH_AT if is_present else 2.0), now + ttl_s)
         self._table.put((path, authority), kept, ttl_s + (self._lifetimes.stale_s if is_present else 0.0))
 
+    def __len__(self) -> int:
+        """Pieces of evidence kept, those included that hold no more and may have to serve."""
+        return len(self._table)
+
     @property
     def public_path(self) -> str | None:
         """An object that was there for everybody not long ago; None if there is none."""

@@ -20,6 +20,7 @@ from director_wsgi.outbound.client import Cancellation
 from director_wsgi.stat.evidence import Evidence, EvidenceTable, Reason
 from director_wsgi.stat.head import Client, head
 from director_wsgi.stat.health import ServerHealth
+from director_wsgi.stat.results import Results
 from director_wsgi.stat.server import Bulkhead
 
 
@@ -48,6 +49,7 @@ class Known:
     bulkhead: Bulkhead
     health: ServerHealth
     evidence: EvidenceTable
+    results: Results = field(default_factory=Results)
 
 
 CIRCUIT_OPEN = Evidence.unknown(Reason.CIRCUIT_OPEN)
@@ -183,6 +185,7 @@ class HeadFlight:
             known.health.learned(self._pass, evidence, took_s=took_s, in_flight=known.bulkhead.in_flight + 1)
             if known.health.limit is not None:
                 known.bulkhead.slots.resize(known.health.limit.limit)
+            known.results.count(evidence, is_cached=False)
             known.evidence.remember(question.path, question.authority, evidence, is_public=question.bearer is None)
         finally:
             # A flight that is never settled would be joined for ever.

@@ -1,7 +1,8 @@
 """What can be seen of the asking: counts of the gates, and how each server is doing."""
 
 import dataclasses
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from director_wsgi.limits.breaker import BreakerSnapshot
 
@@ -52,6 +53,8 @@ class ServerState:
         slots_in_use, slot_limit, waiting: HEADs in flight, how many may be, how many want to be.
         threads: Threads that it has now, busy or not.
         latency_s: Moving average of what its answers took; None if it has not answered yet.
+        evidence: Pieces of evidence kept of it.
+        results: How often questions to it ended how, and whether from memory: see `stat.results`.
     """
 
     data_url: str
@@ -62,6 +65,8 @@ class ServerState:
     waiting: int
     threads: int
     latency_s: float | None
+    evidence: int = 0
+    results: Mapping[tuple[str, bool], int] = field(default_factory=dict)
 
 
 GATES = tuple(field.name for field in dataclasses.fields(StatStatistics) if field.name not in {"in_flight", "servers"})

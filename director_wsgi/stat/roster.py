@@ -177,6 +177,8 @@ def state_of(data_url: str, known: Known) -> ServerState:
         waiting=slots.waiting,
         threads=known.bulkhead.threads,
         latency_s=known.health.latency_s,
+        evidence=len(known.evidence),
+        results=known.results.counts(),
     )
 
 

@@ -7,8 +7,6 @@ Source: Pelican `director/director.go:registerServerAd`, `finishRegisterServeAd`
 """
 
 import logging
-import threading
-from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from posixpath import normpath
@@ -21,13 +19,14 @@ from director_wsgi.errors import (
     IncompatibleVersion,
     NotApproved,
     RegistryUnavailable,
-    StalePrefixTable,
 )
 from director_wsgi.federation.ads import ParsedAd, parse_ad
 from director_wsgi.federation.directory import Directory
+from director_wsgi.federation.filters import Filters
 from director_wsgi.federation.models import Coordinate, ServerAd, ServerKind
 from director_wsgi.federation.versions import refusal, settled_version
 from director_wsgi.limits.deadline import Deadline, WallClock
+from director_wsgi.trust.ad_counts import UNVERIFIED, AdCounts, Received
 from director_wsgi.trust.inquiry import Inquiries, Inquiry
 from director_wsgi.trust.prefixes import AllowedPrefixes
 from director_wsgi.trust.registry import BadAnswer
@@ -55,11 +54,11 @@ def help_sentence(*, contact_email: str, contact_url: str, web_url: str) -> str:
             return f"Contact {mail} or visit {url} for help."
 
 
-Locate = Callable[[str, Deadline], Coordinate | None]
-"""Given a host and a deadline, the place of that host; None if nobody knows. Raises nothing."""
+Locate = Callable[[ServerAd, Deadline], Coordinate | None]
+"""Given a server and a deadline, the place of its host; None if nobody knows. Raises nothing."""
 
 
-def nowhere(_host: str, _deadline: Deadline) -> None:
+def nowhere(_server: ServerAd, _deadline: Deadline) -> None:
     """A `Locate` that knows no place."""
 
 
@@ -70,6 +69,7 @@ class Admission:
         self,
         *,
         directory: Directory,
+        filters: Filters,
         inquiries: Inquiries,
         prefixes: AllowedPrefixes,
         default_lifetime_s: float,
@@ -81,6 +81,7 @@ class Admission:
 
         Args:
             directory: Takes what is admitted.
+            filters: Heeds what servers say of their downtimes and of shutting down.
             inquiries: What the registry says of prefixes.
             prefixes: What each cache may serve.
             default_lifetime_s: Of an advertisement that does not say when it ends (`Director.AdvertisementTTL`).
@@ -90,19 +91,30 @@ class Admission:
         """
         self._locate = locate
         self._directory = directory
+        self._filters = filters
         self._inquiries = inquiries
         self._prefixes = prefixes
         self._default_lifetime_s = default_lifetime_s
         self._help = help_text
         self._wall = wall
-        self._counts: Counter[str] = Counter()
-        self._counts_lock = threading.Lock()
+        self._counted = AdCounts()
 
     @property
     def counts(self) -> Mapping[str, int]:
         """Advertisements by what became of them: `admitted`, `expired`, or the name of the error."""
-        with self._counts_lock:
-            return dict(self._counts)
+        return self._counted.outcomes
+
+    def received(self) -> Mapping[Received, int]:
+        """Namespaces in advertisements that could be read, by sender and answer; see `AdCounts`."""
+        return self._counted.received
+
+    def rejected(self) -> Mapping[str, int]:
+        """Advertisements whose senders may not advertise them, by their names; see `AdCounts`."""
+        return self._counted.rejected
+
+    def answered(self, ad: ServerAd, status: int) -> None:
+        """Take down with which HTTP status the sender was answered, for `received`."""
+        self._counted.answered(ad, status)
 
     def admit(
         self, kind: ServerKind, body: bytes, *, authorization: str | None, user_agent: str, deadline: Deadline
@@ -122,25 +134,25 @@ class Admission:
             What the server says of itself.
 
         Raises:
-            AdRejected: One of its kinds; nothing was stored.
+            AdRejected: One of its kinds; nothing was stored. It carries what could be read.
         """
         outcome = "failed"
         try:
-            ad, outcome = self._admit(kind, body, authorization or "", user_agent, deadline)
+            parsed = self._read(kind, body, authorization or "", user_agent)
+            try:
+                ad, outcome = self._admit(parsed, authorization or "", user_agent, deadline)
+            except AdRejected as error:
+                error.ad = parsed.ad
+                raise
         except AdRejected as error:
             outcome = type(error).__name__
             raise
         finally:
-            self._count(outcome)
+            self._counted.ended(outcome)
         return ad
 
-    def _count(self, outcome: str) -> None:
-        with self._counts_lock:
-            self._counts[outcome] += 1
-
-    def _admit(
-        self, kind: ServerKind, body: bytes, authorization: str, user_agent: str, deadline: Deadline
-    ) -> tuple[ServerAd, str]:
+    def _read(self, kind: ServerKind, body: bytes, authorization: str, user_agent: str) -> ParsedAd:
+        """What the sender says, as far as it may say it; who it is remains to be seen."""
         if not authorization:
             raise AdForbidden("Bearer token not present in the 'Authorization' header")
         why = refusal(user_agent)
@@ -149,18 +161,31 @@ class Admission:
         if kind is ServerKind.CACHE:
             self._check_prefix_table()
         parsed = parse_ad(body, kind)
-        ad = self._restricted(parsed.ad) if kind is ServerKind.CACHE else parsed.ad
-        _check_registry_prefix(ad)
-        self._check_sender(ad, authorization, deadline)
+        return replace(parsed, ad=self._restricted(parsed.ad)) if kind is ServerKind.CACHE else parsed
+
+    def _admit(self, parsed: ParsedAd, authorization: str, user_agent: str, deadline: Deadline) -> tuple[ServerAd, str]:
+        ad = parsed.ad
         lifetime_s = self._lifetime_s(parsed)
-        if lifetime_s <= 0:
-            return ad, "expired"
+        try:
+            _check_registry_prefix(ad)
+        except AdForbidden:
+            self._counted.rejected_sender(UNVERIFIED)
+            raise
+        with self._inquiries.open(deadline) as inquiry:
+            try:
+                self._check_sender(ad, authorization, inquiry)
+            except AdForbidden:
+                self._counted.rejected_sender(ad.name)
+                raise
+            if lifetime_s <= 0:
+                return ad, "expired"
+            ad = self._heeded(ad, inquiry)
         ad = replace(
             ad,
             version=settled_version(ad.version, user_agent),
-            coordinate=ad.coordinate or self._locate(urlsplit(ad.base_url).hostname or "", deadline),
+            coordinate=ad.coordinate or self._locate(ad, deadline),
         )
-        self._directory.record(ad, lifetime_s)
+        self._directory.record(ad, lifetime_s, self._filters.filtered())
         return ad, "admitted"
 
     def _check_prefix_table(self) -> None:
@@ -169,30 +194,37 @@ class Admission:
                 "The Director has not yet fetched this cache's allowed prefixes from the Registry; "
                 "please retry shortly."
             )
-        if self._prefixes.is_stale:
-            raise StalePrefixTable(
-                "Something is wrong with the director or registry. The Director is unable to fetch required "
-                "information about this cache's allowed prefixes from the Registry."
-            )
 
     def _restricted(self, ad: ServerAd) -> ServerAd:
         host = urlsplit(ad.base_url).hostname or ""
         namespaces = self._prefixes.permitted(host, ad.namespaces)
         return ad if namespaces is ad.namespaces else replace(ad, namespaces=namespaces)
 
-    def _check_sender(self, ad: ServerAd, authorization: str, deadline: Deadline) -> None:
+    def _check_sender(self, ad: ServerAd, authorization: str, inquiry: Inquiry) -> None:
         """Whether the sender holds the key registered for its own prefix, and an origin that of each namespace."""
         try:
             token = AdvertiseToken(bearer(authorization))
         except TokenRefused as error:
             raise AdForbidden(f"{_FAILED} {error}") from None
-        with self._inquiries.open(deadline) as inquiry:
-            who = f'{ad.kind.value} "{ad.name}"'
-            self._check_prefix(ad.registry_prefix, token, inquiry, who=who, separator="")
-            if ad.kind is ServerKind.ORIGIN:
-                for namespace in ad.namespaces:
-                    who = f'The namespace "{namespace.path}"'
-                    self._check_prefix(namespace.path, token, inquiry, who=who, separator=":")
+        who = f'{ad.kind.value} "{ad.name}"'
+        self._check_prefix(ad.registry_prefix, token, inquiry, who=who, separator="")
+        if ad.kind is ServerKind.ORIGIN:
+            for namespace in ad.namespaces:
+                who = f'The namespace "{namespace.path}"'
+                self._check_prefix(namespace.path, token, inquiry, who=who, separator=":")
+
+    def _heeded(self, ad: ServerAd, inquiry: Inquiry) -> ServerAd:
+        """Let the filters heed what a server says, unless it may be speaking in another's name; then it says less.
+
+        The name is asked for even if there is nothing to be heeded, so that it is known when a server shuts down.
+        """
+        name = inquiry.registered_name(ad.registry_prefix)
+        if name == ad.name:
+            self._filters.server_said(ad)
+            return ad
+        if name is not None:
+            log.info("%s calls itself %s: its downtimes and its status filter nobody", name, ad.name)
+        return replace(ad, downtimes=()) if ad.downtimes else ad
 
     def _check_prefix(self, prefix: str, token: AdvertiseToken, inquiry: Inquiry, *, who: str, separator: str) -> None:
         """Whether the prefix is approved and the token signed with its key; the wording is upstream's."""

@@ -1,5 +1,7 @@
 """This director's own keys: read from PEM files, published as a JSON Web Key Set.
 
+`keyring` keeps them while the director runs, `key_files` makes and retires their files.
+
 Source: Pelican `config/init_server_creds.go` (which files, which key signs); RFC 7517, RFC 7638.
 """
 
@@ -54,8 +56,8 @@ class IssuerKey:
         return algorithm
 
 
-def load_issuer_keys(directory: Path | None, single: Path | None = None) -> tuple[IssuerKey, ...]:
-    """Read our private keys. The first one signs, all are published.
+def key_files(directory: Path | None, single: Path | None = None) -> tuple[tuple[str, Path], ...]:
+    """The files of our private keys, each with the parameter that names it, in the order in which they may sign.
 
     Args:
         directory: `IssuerKeysDirectory`: every `*.pem` in it, in the order of their names; one that does not exist is
@@ -63,24 +65,50 @@ def load_issuer_keys(directory: Path | None, single: Path | None = None) -> tupl
         single: `IssuerKey`: one more file, which comes last.
 
     Raises:
-        ConfigError: A file cannot be read or holds no usable key; all such files are named.
+        ConfigError: The directory cannot be read.
     """
-    files = sorted(directory.glob("*.pem")) if directory is not None else []
+    try:
+        files = sorted(file for file in directory.iterdir() if file.suffix == ".pem") if directory is not None else []
+    except FileNotFoundError:
+        files = []
+    except OSError as error:
+        raise ConfigError((f"IssuerKeysDirectory: {directory}: cannot be read: {error.strerror}",)) from None
     rows = [("IssuerKeysDirectory", file) for file in files]
     if single is not None and single not in files:
         rows.append(("IssuerKey", single))
+    return tuple(rows)
+
+
+def load_issuer_keys(directory: Path | None, single: Path | None = None) -> tuple[IssuerKey, ...]:
+    """Read our private keys, in the order of `key_files`; a key that is in two files once.
+
+    Raises:
+        ConfigError: A file cannot be read or holds no usable key; all such files are named.
+    """
+    keys, problems = usable_issuer_keys(directory, single)
+    if problems:
+        raise ConfigError(problems)
+    return keys
+
+
+def usable_issuer_keys(
+    directory: Path | None, single: Path | None = None
+) -> tuple[tuple[IssuerKey, ...], tuple[str, ...]]:
+    """The same, but broken files are left out, and told of, a sentence for each.
+
+    Raises:
+        ConfigError: The directory cannot be read.
+    """
     keys: dict[str, IssuerKey] = {}
     problems: list[str] = []
-    for name, file in rows:
+    for name, file in key_files(directory, single):
         try:
             key = _load(file)
         except ValueError as error:
             problems.append(f"{name}: {file}: {error}")
         else:
             keys.setdefault(key.kid, key)
-    if problems:
-        raise ConfigError(tuple(problems))
-    return tuple(keys.values())
+    return tuple(keys.values()), tuple(problems)
 
 
 def public_jwks(keys: tuple[IssuerKey, ...], extra: Path | None = None) -> dict[str, object]:

@@ -1,28 +1,33 @@
-"""Tokens that this director signs for its own doors, such as `/metrics`.
+"""Who may pass the director's own doors, such as `/metrics`: holders of a token of its own, or of the federation's.
 
-They are checked with the public halves of the same keys, without asking anybody. What a key may verify follows from
-the key, never from the token. Instants are those of the injected clock, as in `trust.tokens`.
+They are checked with the public keys at hand, without asking anybody. What a key may verify follows from the key, never
+from the token, and whose name a token may bear from where the key is published. Instants are those of the injected
+clock, as in `trust.tokens`.
 
-Source: Pelican `web_ui/authorization.go:promMetricAuthHandler`, `token/token_create.go`.
+Source: Pelican `token/token_verify.go:Verify`, `web_ui/authorization.go:promMetricAuthHandler`.
 """
 
 import math
-import uuid
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any, Final
 
 import jwt
 
 from director_wsgi.limits.deadline import WallClock, wall
-from director_wsgi.trust.issuer import IssuerKey
+from director_wsgi.trust.keys import KeySet, VerificationKey
 from director_wsgi.trust.tokens import LEEWAY_S, MAX_TOKEN_BYTES, ScopeMissing, TokenRefused
 
 SCRAPE: Final = "monitoring.scrape"
 """The scope that opens `/metrics`."""
 
-SCOPES: Final = (SCRAPE,)
+DISCOVER: Final = "pelican.director_service_discovery"
+"""The scope that opens `discoverServers`."""
+
+SCOPES: Final = (SCRAPE, DISCOVER)
 """Every scope that this director asks for at a door of its own."""
 
-_NO_KEY: Final = "this director has no signing key; set IssuerKey or IssuerKeysDirectory"
+_NO_KEYS: Final = "there is no key to verify it with: set IssuerKey or IssuerKeysDirectory"
 
 # PyJWT reads the wall clock by itself, so times are judged here. The audience is not looked at, as upstream.
 _OPTIONS: Final[Any] = {
@@ -34,44 +39,30 @@ _OPTIONS: Final[Any] = {
 }
 
 
-def mint(key: IssuerKey, *, issuer: str, scope: str, lifetime_s: float, now: float) -> str:
-    """A token for a door of our own (WLCG profile 1.0).
+@dataclass(frozen=True, slots=True)
+class Issuer:
+    """Whose tokens count.
 
-    Args:
-        key: Signs it.
-        issuer: Our own URL (`Server.ExternalWebUrl`).
-        scope: What it opens.
-        lifetime_s: Seconds it is good for; fractions are cut off.
-        now: Unix seconds.
+    Attributes:
+        url: What they name as their issuer.
+        key_set: Gives its public keys as they are now, at once; called by any thread.
     """
-    issued_at = int(now)
-    claims = {
-        "wlcg.ver": "1.0",
-        "iss": issuer,
-        "sub": issuer,
-        "aud": [issuer],
-        "scope": scope,
-        "iat": issued_at,
-        "nbf": issued_at,
-        "exp": issued_at + int(lifetime_s),
-        "jti": str(uuid.uuid4()),
-    }
-    return jwt.encode(claims, key.private, algorithm=key.algorithm, headers={"kid": key.kid})
+
+    url: str
+    key_set: Callable[[], KeySet]
 
 
 class Guard:
     """Checks tokens for one scope. Any number of threads at once.
 
     Args:
-        keys: Ours; without any, every token is refused.
-        issuer: Our own URL, which must have issued them.
+        issuers: Whose tokens count; each is checked with its own keys only.
         scope: What they must be for.
         wall_clock: Unix seconds.
     """
 
-    def __init__(self, keys: tuple[IssuerKey, ...], *, issuer: str, scope: str, wall_clock: WallClock = wall) -> None:
-        self._keys = {key.kid: (key.private.public_key(), key.algorithm) for key in keys}
-        self._issuer = issuer
+    def __init__(self, issuers: Iterable[Issuer], *, scope: str, wall_clock: WallClock = wall) -> None:
+        self._issuers = tuple(issuers)
         self._scope = scope
         self._wall = wall_clock
 
@@ -83,10 +74,9 @@ class Guard:
 
         Raises:
             ScopeMissing: It is genuine, and made for something else.
-            TokenRefused: It is not ours, or its time is not now. The message holds nothing of the token.
+            TokenRefused: Nobody whose tokens count signed it, or its time is not now. The message holds nothing of the
+                token.
         """
-        if not self._keys:
-            raise TokenRefused(_NO_KEY)
         if len(raw) > MAX_TOKEN_BYTES:
             raise TokenRefused(f"the token is longer than {MAX_TOKEN_BYTES} bytes")
         claims = self._verified(raw)
@@ -100,15 +90,40 @@ class Guard:
             raise ScopeMissing(f"the token lacks the scope {self._scope}")
 
     def _verified(self, raw: str) -> dict[str, Any]:
-        try:
-            public, algorithm = self._keys[jwt.get_unverified_header(raw)["kid"]]
-            return jwt.decode(raw, public, algorithms=[algorithm], issuer=self._issuer, options=_OPTIONS)
-        except KeyError:
-            raise TokenRefused("the token was not signed with a key of this director") from None
-        except jwt.InvalidIssuerError:
-            raise TokenRefused(f"the token was not issued by {self._issuer}") from None
-        except (jwt.PyJWTError, TypeError, ValueError, RecursionError):  # the message might quote the token
-            raise TokenRefused("the token does not verify") from None
+        """The claims of a token that one of the issuers signed."""
+        refused = TokenRefused("the token was not signed with a key of this director or its federation")
+        for issuer, key in self._candidates(_key_id(raw)):
+            try:
+                return jwt.decode(
+                    raw, key.public, algorithms=sorted(key.algorithms), issuer=issuer.url, options=_OPTIONS
+                )
+            except jwt.InvalidIssuerError:
+                refused = TokenRefused(f"the token was not issued by {self._names()}")
+            except (jwt.PyJWTError, TypeError, ValueError, RecursionError):  # the message might quote the token
+                refused = TokenRefused("the token does not verify")
+        raise refused
+
+    def _candidates(self, kid: object) -> Iterator[tuple[Issuer, VerificationKey]]:
+        key_sets = [(issuer, issuer.key_set()) for issuer in self._issuers]
+        if not any(keys.keys for _, keys in key_sets):
+            raise TokenRefused(_NO_KEYS)
+        for issuer, keys in key_sets:
+            for key in keys.with_id(kid) if isinstance(kid, str) else ():
+                yield issuer, key
+
+    def _names(self) -> str:
+        return " or ".join(dict.fromkeys(issuer.url for issuer in self._issuers))
+
+
+def _key_id(raw: str) -> object:
+    """What the token names as its key; None if it names none."""
+    try:
+        header = jwt.get_unverified_header(raw)
+    except (jwt.PyJWTError, TypeError, ValueError, RecursionError):  # the message might quote the token
+        raise TokenRefused("the token does not verify") from None
+    if "crit" in header:
+        raise TokenRefused("the token demands an extension that is not understood (crit)")
+    return header.get("kid")
 
 
 def _instant(value: object) -> float:

@@ -9,18 +9,25 @@ from typing import Any
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
+_EVERYBODY = frozenset({"0.0.0.0/0", "::/0"})
+
 
 class TrustedProxies:
     """The proxies whose word on a client's address is taken."""
 
     def __init__(self, networks: Iterable[str]) -> None:
-        """Take addresses and networks; `*` trusts everybody."""
-        rows = tuple(networks)
-        self._everybody = "*" in rows
-        self._networks = tuple(ipaddress.ip_network(row, strict=False) for row in rows if row != "*")
+        """Take networks; those of all addresses together trust everybody, and whoever is at a Unix socket."""
+        rows = frozenset(networks)
+        self._everybody = rows >= _EVERYBODY
+        self._networks = tuple(ipaddress.ip_network(row, strict=False) for row in rows)
 
     def client_address(self, environ: Mapping[str, Any]) -> str:
-        """The client's address; the peer's unless a trusted proxy says otherwise. Empty on a Unix socket."""
+        """The client's address; the peer's unless a trusted proxy says otherwise. Empty on a Unix socket.
+
+        What a proxy says counts as far as it is made of addresses: `X-Forwarded-For` from its end to the first hop that
+        is no trusted proxy, and if it is malformed before, `X-Real-IP`. What stands to the left of that hop was written
+        by whoever it is.
+        """
         peer = str(environ.get("REMOTE_ADDR") or "")
         if not self._trusts(peer):
             return peer
@@ -28,12 +35,12 @@ class TrustedProxies:
         hops = [hop.strip() for hop in forwarded.split(",") if hop.strip()] if forwarded else []
         # From the nearest hop outwards: the first that is no proxy of ours is the client.
         for position, hop in enumerate(reversed(hops)):
-            if _parse(hop) is None:
+            said = _said(hop)
+            if not said:
                 break
-            if position == len(hops) - 1 or not self._trusts(hop):
-                return hop
-        real = str(environ.get("HTTP_X_REAL_IP") or "").strip()
-        return real if _parse(real) else peer
+            if position == len(hops) - 1 or not self._trusts(said):
+                return said
+        return _said(str(environ.get("HTTP_X_REAL_IP") or "").strip()) or peer
 
     def _trusts(self, address: str) -> bool:
         if self._everybody:
@@ -44,6 +51,12 @@ class TrustedProxies:
         return parsed is not None and any(
             parsed.version == network.version and parsed in network for network in self._networks
         )
+
+
+def _said(text: str) -> str:
+    """An address that a proxy has written, one way; empty if it is none. A zone means something to its host only."""
+    parsed = None if "%" in text else _parse(text)
+    return "" if parsed is None else str(parsed)
 
 
 def _parse(address: str) -> IPAddress | None:

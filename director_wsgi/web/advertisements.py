@@ -47,7 +47,11 @@ def blueprint(admission: Admission, engine: StatEngine, *, max_bytes: int, timeo
                 deadline=deadline,
             )
         except AdRejected as error:
-            return error_response(error)
+            refused = error_response(error)
+            if error.ad is not None:
+                admission.answered(error.ad, refused.status_code)
+            return refused
+        admission.answered(ad, 200)
         engine.heard_from(ad.data_url)
         return simple(200, "Successful registration")
 

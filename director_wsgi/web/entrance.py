@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 TARGET = "director_wsgi.target"
 """Where the `Target` of a request is kept in its environment."""
 
+_ASCII = bytes(range(128))
+
 
 JOB_ID = "director_wsgi.job_id"
 """Where the id that ties the logs of client, director and server together is kept."""
@@ -84,7 +86,10 @@ class Entrance:
         environ[TARGET] = Target(path, query)
         environ["PATH_INFO"] = path if path.isascii() else path.encode("utf-8").decode("latin-1")
         environ["SCRIPT_NAME"] = ""
-        environ["QUERY_STRING"] = query
+        # Werkzeug's reader of queries fails on raw bytes that are not UTF-8.
+        environ["QUERY_STRING"] = (
+            query if query.isascii() else quote(query, safe=_ASCII, encoding="latin-1", errors="replace")
+        )
         return self._app(environ, start_response)
 
 

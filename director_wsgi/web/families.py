@@ -1,38 +1,35 @@
 """What `/metrics` says of the rooms: their own counts, read at the moment of a scrape.
 
 Names and labels are Pelican's where it counts the same thing. Labels hold names of servers, and words of ours; never a
-path, a token or an address of a client. What is told of single servers is told while they are advertised: the number of
-series is bounded by `Director.MaxServers`, and a server that has gone leaves none behind.
+path, a token or the whole address of a client. What is told of single servers (`server_families`) is told while they
+are advertised: the number of series is bounded by `Director.MaxServers`, and a server that has gone leaves none behind.
 
 Source: Pelican `metrics/director.go`.
 """
 
-import enum
 from collections import Counter
-from collections.abc import Collection, Iterator
-from typing import Final
+from collections.abc import Iterator
 
 from prometheus_client.metrics_core import Metric
 
 from director_wsgi import __version__
 from director_wsgi.federation.directory import Directory
-from director_wsgi.federation.models import ServerAd
-from director_wsgi.limits.breaker import BreakerSnapshot, State
+from director_wsgi.federation.filters import Filters
+from director_wsgi.health.tests import DirectorTests
+from director_wsgi.redirect.maxmind import Unplaced
+from director_wsgi.redirect.places import MAX_TALLIES, Places
 from director_wsgi.runtime.clients import ClientWatch
 from director_wsgi.runtime.leases import Leases
 from director_wsgi.runtime.metrics import Collect, counter, gauge, label
 from director_wsgi.stat.engine import StatEngine
-from director_wsgi.stat.report import GATES, ServerState
+from director_wsgi.stat.report import GATES
 from director_wsgi.trust.admission import Admission
+from director_wsgi.trust.fed_token import FedTokens
+from director_wsgi.trust.federation_keys import FederationKeys
 from director_wsgi.trust.inquiry import PERMITS, Inquiries
 from director_wsgi.trust.prefixes import AllowedPrefixes
-
-Labels = tuple[str, ...]
-
-SERVER: Final = ("server_name", "server_url", "server_type")
-"""Labels of what is told of one server, as in Pelican."""
-
-_STATES: Final = {State.CLOSED: 0, State.HALF_OPEN: 1, State.OPEN: 2}
+from director_wsgi.web import server_families
+from director_wsgi.web.server_families import SERVER, labels_of
 
 
 def build() -> Iterator[Metric]:
@@ -40,13 +37,8 @@ def build() -> Iterator[Metric]:
     yield gauge("director_wsgi_build_info", "Always 1; the version that runs.", ("version",), [((__version__,), 1)])
 
 
-def federation(directory: Directory, *, filtered_names: Collection[str]) -> Collect:
-    """Who is advertised.
-
-    Args:
-        directory: Knows.
-        filtered_names: Servers that are never chosen.
-    """
+def federation(directory: Directory) -> Collect:
+    """Who is advertised."""
 
     def collect() -> Iterator[Metric]:
         now = directory.snapshot()
@@ -57,7 +49,7 @@ def federation(directory: Directory, *, filtered_names: Collection[str]) -> Coll
             ("server_name", "server_type", "from_topology"),
             servers.items(),
         )
-        weights = ((_labels(ad), directory.status_weight(ad.data_url)) for ad in now.servers.values())
+        weights = ((labels_of(ad), directory.status_weight(ad.data_url)) for ad in now.servers.values())
         yield gauge(
             "pelican_director_server_statusweight",
             "What the server has said of its own health lately: 1 well, near 0 critical. Weighs in the ranking "
@@ -65,20 +57,41 @@ def federation(directory: Directory, *, filtered_names: Collection[str]) -> Coll
             SERVER,
             ((labels, weight) for labels, weight in weights if weight is not None),
         )
+        yield gauge("director_wsgi_prefixes", "Namespace prefixes served now.", (), [((), len(now.prefixes))])
+
+    return collect
+
+
+def tables(
+    directory: Directory, filters: Filters, tests: DirectorTests, engine: StatEngine, inquiries: Inquiries
+) -> Collect:
+    """How much is remembered, under the names that Pelican has for it."""
+
+    def collect() -> Iterator[Metric]:
+        met = engine.servers()
         yield gauge(
             "pelican_director_ttl_cache",
-            "Entries of what the director remembers for a while. Only type=total is told, and only of advertisements.",
+            "Entries of what the director remembers for a while: serverAds, advertisements; jwks, key sets of "
+            "prefixes. Of Pelican's types there is total alone.",
             ("name", "type"),
-            [(("serverAds", "total"), len(now.servers))],
+            [
+                (("serverAds", "total"), len(directory.snapshot().servers)),
+                (("jwks", "total"), len(inquiries.key_sets.answers)),
+            ],
         )
         yield gauge(
             "pelican_director_map_items_total",
-            "Entries of tables; a gauge in spite of its name, as in Pelican. filteredServers: names in "
-            "Director.FilteredServers.",
+            "Entries of tables; a gauge in spite of its name, as in Pelican. filteredServers: names of servers that "
+            "are not to be used now. healthTestUtils: servers that are tested. serverStatUtils: servers that have been "
+            "asked. serverStatEntries: what they answered, as far as it is remembered.",
             ("name",),
-            [(("filteredServers",), len(filtered_names))],
+            [
+                (("filteredServers",), len(filters.names())),
+                (("healthTestUtils",), len(tests.statistics().servers)),
+                (("serverStatUtils",), len(met)),
+                (("serverStatEntries",), sum(one.evidence for one in met)),
+            ],
         )
-        yield gauge("director_wsgi_prefixes", "Namespace prefixes served now.", (), [((), len(now.prefixes))])
 
     return collect
 
@@ -95,11 +108,10 @@ def stat(engine: StatEngine, directory: Directory, *, threads: int) -> Collect:
     def collect() -> Iterator[Metric]:
         advertised = directory.snapshot().servers
         met = engine.servers()
-        states = [(_labels(advertised[one.data_url]), one) for one in met if one.data_url in advertised]
+        states = [(labels_of(advertised[one.data_url]), one) for one in met if one.data_url in advertised]
         yield from _gates(engine, sum(one.threads for one in met), threads)
         yield from _lanes(engine)
-        yield from _servers(states)
-        yield from _breakers([(labels, one.breaker) for labels, one in states])
+        yield from server_families.states(states)
 
     return collect
 
@@ -155,67 +167,6 @@ def _lanes(engine: StatEngine) -> Iterator[Metric]:
     )
 
 
-def _servers(states: list[tuple[Labels, ServerState]]) -> Iterator[Metric]:
-    yield gauge(
-        "pelican_director_stat_active",
-        "HEADs under way at the server.",
-        SERVER,
-        ((labels, one.slots_in_use) for labels, one in states),
-    )
-    yield gauge(
-        "director_wsgi_slots",
-        "HEADs at the server. limit: at most at once; in_use: now; waiting: that would begin if there were a slot.",
-        (*SERVER, "kind"),
-        (
-            ((*labels, kind), number)
-            for labels, one in states
-            for kind, number in (("limit", one.slot_limit), ("in_use", one.slots_in_use), ("waiting", one.waiting))
-        ),
-    )
-    yield gauge(
-        "director_wsgi_stat_latency_seconds",
-        "How long the server took to answer lately: a moving average. Absent until it has answered.",
-        SERVER,
-        ((labels, one.latency_s) for labels, one in states if one.latency_s is not None),
-    )
-
-
-def _breakers(breakers: list[tuple[Labels, BreakerSnapshot]]) -> Iterator[Metric]:
-    yield gauge(
-        "director_wsgi_breaker_state",
-        "Whether the server is asked. 0 closed: it is. 1 half-open: one probe is under way. 2 open: it is not, because "
-        "it was slow or failed; see director_wsgi_breaker_reason.",
-        SERVER,
-        ((labels, _STATES[told.state]) for labels, told in breakers),
-    )
-    yield gauge(
-        "director_wsgi_breaker_reason",
-        "Always 1; why the server is not asked. Absent while it is. reason=flapping beside another: it keeps changing.",
-        (*SERVER, "reason"),
-        (((*labels, reason), 1) for labels, told in breakers for reason in _reasons(told)),
-    )
-    yield counter(
-        "director_wsgi_breaker_trips_total",
-        "How often it was decided not to ask the server any more.",
-        SERVER,
-        ((labels, told.trips) for labels, told in breakers),
-    )
-
-
-def _reasons(told: BreakerSnapshot) -> Iterator[str]:
-    if told.state is not State.CLOSED and told.reason is not None:
-        yield label(str(told.reason.value if isinstance(told.reason, enum.Enum) else told.reason))
-    if told.is_flapping:
-        yield "flapping"
-
-
-def _labels(ad: ServerAd) -> Labels:
-    scheme, separator, rest = ad.data_url.partition("://")
-    host, slash, path = rest.partition("/")
-    bare = f"{scheme}{separator}{host.rpartition('@')[2]}{slash}{path}"  # a password is nobody's business
-    return label(ad.name), label(bare), ad.kind.value
-
-
 def trust(admission: Admission, inquiries: Inquiries, prefixes: AllowedPrefixes) -> Collect:
     """What became of advertisements, and how the registry is."""
 
@@ -233,13 +184,54 @@ def trust(admission: Admission, inquiries: Inquiries, prefixes: AllowedPrefixes)
             ("kind",),
             [(("limit",), PERMITS), (("in_use",), inquiries.permits_in_use)],
         )
+        yield counter(
+            "director_wsgi_registry_questions_total",
+            "Questions to the registry: approval, keys or name of a prefix; by what came of them: answered; refused "
+            "(4xx); senseless (not what was asked for); silent (none, or 5xx); failed (our mistake).",
+            ("question", "outcome"),
+            sorted(inquiries.counts.items()),
+        )
+        yield gauge(
+            "director_wsgi_registry_questions_waiting",
+            "Questions to the registry that wait for one of the threads that ask it.",
+            (),
+            [((), inquiries.waiting)],
+        )
+        yield gauge(
+            "director_wsgi_registry_silent_seconds",
+            "Since the registry was first found to give no answer; 0 while it answers.",
+            (),
+            [((), inquiries.silent_s)],
+        )
         if prefixes.loaded:
             yield gauge(
                 "director_wsgi_prefix_table_age_seconds",
-                "Since the registry last told what caches may serve. Absent until it has; caches are refused above "
-                "900.",
+                "Since the registry last told what caches may serve. Absent until it has; caches are refused until "
+                "then.",
                 (),
                 [((), prefixes.age_s)],
+            )
+
+    return collect
+
+
+def keys(tokens: FedTokens, federation: FederationKeys | None) -> Collect:
+    """Federation tokens, and the keys of the federation if another host publishes them."""
+
+    def collect() -> Iterator[Metric]:
+        yield counter(
+            "director_wsgi_federation_tokens_total",
+            "Servers' requests for a federation token, by what became of them: issued, or the reason of the refusal.",
+            ("outcome",),
+            (((outcome,), times) for outcome, times in sorted(tokens.counts.items())),
+        )
+        if federation is not None and federation.loaded:
+            yield gauge(
+                "director_wsgi_federation_keys_age_seconds",
+                "Since the federation's keys were last fetched from Federation.JwkUrl. Absent before the first time, "
+                "and if this director publishes them itself.",
+                (),
+                [((), federation.age_s)],
             )
 
     return collect
@@ -277,5 +269,42 @@ def leases(owner: Leases) -> Collect:
             [(("live",), told.live), (("retiring",), told.retiring)],
         )
         yield counter("director_wsgi_lease_builds_total", "Resources ever built.", (), [((), told.builds)])
+
+    return collect
+
+
+def places(known: Places) -> Collect:
+    """Who could not be placed, and the database that could not do it."""
+
+    def collect() -> Iterator[Metric]:
+        clients, servers = known.clients.unplaced.counts(), known.servers.unplaced.counts()
+        yield counter(
+            "pelican_director_maxmind_client_errors_total",
+            "Clients that do not say where they are, nobody else knows either, and were given a random place for 20 "
+            f"minutes; by network (/24 or /64) and project. Beyond {MAX_TALLIES} of these: other.",
+            ("network", "project"),
+            (((label(network), label(project)), times) for (network, project), times in clients.items()),
+        )
+        yield counter(
+            "pelican_director_maxmind_server_errors_total",
+            "Advertisements of servers that do not say where they are, and nobody else knows either; by network (/24 "
+            "or /64; empty if the name leads nowhere) and name.",
+            ("network", "server_name"),
+            (((label(network), label(name)), times) for (network, name), times in servers.items()),
+        )
+        told = known.database.counts
+        yield counter(
+            "director_wsgi_places_unknown_total",
+            "Addresses that the database of places was asked for in vain, by the reason.",
+            ("reason",),
+            (((reason.value,), told.get(reason, 0)) for reason in Unplaced),
+        )
+        built_at = known.database.built_at
+        yield gauge(
+            "director_wsgi_places_built_timestamp_seconds",
+            "When the database of places in use was made. Absent while there is none.",
+            (),
+            [] if built_at is None else [((), built_at)],
+        )
 
     return collect

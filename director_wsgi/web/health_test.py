@@ -16,12 +16,13 @@ from typing import Final
 from flask import Blueprint, Response, request
 
 from director_wsgi.federation.urls import quote_path
+from director_wsgi.health.files import CONTENT, DIRECTOR_TEST, SELF_TEST
 from director_wsgi.redirect.monitoring import MONITORING
 from director_wsgi.web.entrance import TARGET
 from director_wsgi.web.responses import simple
 
 ROUTE: Final = "/api/v1.0/director/healthTest"
-BODY: Final = b"This object was created by the Pelican director-test functionality\n"
+BODY: Final = CONTENT + b"\n"
 
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:Z|[+-]\d\d:\d\d)")
 _XML: Final = '<?xml version="1.0" encoding="utf-8"?>\n'
@@ -55,7 +56,7 @@ def _time_of(path: str) -> dt.datetime:
     stem, dot, _ = name.partition(".")
     if not dot:
         raise ValueError(f"Test file name is missing file extension: {name}")
-    for prefix in ("director-test-", "self-test-"):
+    for prefix in (DIRECTOR_TEST, SELF_TEST):
         if stem.startswith(prefix):
             told = stem.removeprefix(prefix)
             break

@@ -7,13 +7,14 @@ Source: Pelican `director/director_advertise.go:listDirectors`, `director/direct
 import datetime as dt
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from flask import Blueprint, Response, request
 
 from director_wsgi import __version__
 from director_wsgi.federation.directors import Directors
-from director_wsgi.federation.directory import Snapshot
+from director_wsgi.federation.snapshot import Snapshot
 from director_wsgi.limits.deadline import WallClock
 from director_wsgi.web.entrance import TARGET
 from director_wsgi.web.responses import JSON, json_response, simple
@@ -40,22 +41,23 @@ def blueprint(*, snapshot: Callable[[], Snapshot], directors: Directors, wall: W
         wall: For the time shown by `health`.
     """
     routes = Blueprint("listings", __name__)
+    get = partial(routes.get, strict_slashes=False)  # Pelican's sends who adds a slash to the path without one
     namespaces = _Namespaces()
 
-    @routes.get("/api/v1.0/director/directors")
+    @get("/api/v1.0/director/directors")
     def list_directors() -> Response:
         return json_response(directors.listing())
 
-    @routes.get("/api/v2.0/director/listNamespaces")
+    @get("/api/v2.0/director/listNamespaces")
     def list_namespaces() -> Response:
         return Response(namespaces.of(snapshot()), headers=[("Content-Type", JSON)])
 
-    @routes.get("/api/v1.0/director/listNamespaces")
+    @get("/api/v1.0/director/listNamespaces")
     def list_namespaces_v1() -> Response:
         warning = '299 - "Deprecated API: use GET /api/v2.0/director/listNamespaces"'
         return json_response({"status": "error", "msg": _DEPRECATED}, 299, (("Warning", warning),))
 
-    @routes.get(_PREFIX_ROUTE, strict_slashes=False)
+    @get(_PREFIX_ROUTE)
     @routes.get(f"{_PREFIX_ROUTE}/<anything:path>")
     def prefix_of(path: str = "") -> Response:  # noqa: ARG001, the clean path is in the target
         asked = request.environ[TARGET].path.removeprefix(_PREFIX_ROUTE)
@@ -68,16 +70,16 @@ def blueprint(*, snapshot: Callable[[], Snapshot], directors: Directors, wall: W
             return simple(404, f"Namespace prefix not found for {asked}")
         return json_response({"prefix": entry.prefix})
 
-    @routes.get("/api/v1.0/health")
+    @get("/api/v1.0/health")
     def health() -> Response:
         now = dt.datetime.fromtimestamp(wall(), dt.UTC).astimezone()
         return json_response({"message": f"Web Engine Running. Time: {now.isoformat()}"})
 
-    @routes.get("/api/v1.0/version")
+    @get("/api/v1.0/version")
     def version() -> Response:
         return json_response({"version": __version__, "buildDate": "", "buildCommit": "", "builtBy": ""})
 
-    @routes.get("/api/v1.0/servers")
+    @get("/api/v1.0/servers")
     def servers() -> Response:
         return json_response({"servers": ["director"], "standaloneOrigin": False})
 

@@ -7,14 +7,13 @@ every object whose path begins like it.
 from flask import Blueprint, Response, request
 
 from director_wsgi.runtime.metrics import CONTENT_TYPE, Metrics
-from director_wsgi.trust.self_issued import Guard
-from director_wsgi.trust.tokens import TokenRefused
+from director_wsgi.web.guarded import Door, bearer_token, refusal
 from director_wsgi.web.responses import simple
 
-_NO_TOKEN = "Authentication is required but no token is present."  # noqa: S105, a sentence
+_COOKIE = "login"
 
 
-def blueprint(metrics: Metrics, *, guard: Guard | None) -> Blueprint:
+def blueprint(metrics: Metrics, *, guard: Door | None) -> Blueprint:
     """The route of this module.
 
     Args:
@@ -26,13 +25,9 @@ def blueprint(metrics: Metrics, *, guard: Guard | None) -> Blueprint:
     @routes.get("/metrics")
     def scrape() -> Response:
         if guard is not None:
-            scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-            if scheme.lower() != "bearer" or not token.strip():
-                return simple(403, _NO_TOKEN)
-            try:
-                guard.check(token.strip())
-            except TokenRefused as error:
-                return simple(403, f"Cannot verify token: {error}")
+            why_not = refusal(guard, bearer_token(request) or request.cookies.get(_COOKIE, ""))
+            if why_not is not None:
+                return simple(403, why_not)
         return Response(metrics.text(), headers=[("Content-Type", CONTENT_TYPE), ("Cache-Control", "no-store")])
 
     return routes

@@ -26,7 +26,7 @@ from director_wsgi.limits.deadline import Clock
 from director_wsgi.redirect.paths import parse_query
 from director_wsgi.redirect.request import Endpoint
 from director_wsgi.redirect.resolver import Resolver
-from director_wsgi.runtime.metrics import RedirectCounters
+from director_wsgi.runtime.redirect_counters import NOBODY, Caller, RedirectCounters, network_of
 from director_wsgi.stat.engine import StatEngine
 from director_wsgi.web.entrance import JOB_ID, TARGET, Target
 from director_wsgi.web.requests import Environ, Query, RequestReader, Steering
@@ -104,12 +104,13 @@ class Redirects:
     def _redirect(self, environ: Environ, endpoint: Endpoint, path: str, query: Query) -> Response:
         job_id: str = environ[JOB_ID]
         began_at = self.clock()
+        caller = _caller(environ.get("HTTP_USER_AGENT", ""))
         try:
             asked = self.reader.read(environ, endpoint, path, query, job_id)
             redirection = self.resolver.resolve(asked)
         except DirectorError as error:
             is_known = not isinstance(error, NothingKnown)
-            self.counters.refused(type(error).__name__, self.clock() - began_at, with_evidence=is_known)
+            self.counters.refused(type(error).__name__, self.clock() - began_at, with_evidence=is_known, caller=caller)
             return error_response(error, job_id=job_id, cors=True)
         if asked.method in _CHANGES:
             self.engine.forget_absence(asked.path)
@@ -119,16 +120,17 @@ class Redirects:
             redirection.destination,
             self.clock() - began_at,
             with_evidence=redirection.with_evidence,
-            version=_version_of(environ.get("HTTP_USER_AGENT", "")),
+            caller=caller,
+            network=network_of(asked.address),
         )
         return response
 
 
 @lru_cache(maxsize=1024)
-def _version_of(user_agent: str) -> str:
-    """The version of a Pelican client; empty for other programs."""
+def _caller(user_agent: str) -> Caller:
+    """Which Pelican program this is."""
     parsed = parse_user_agent(user_agent)
-    return ".".join(map(str, parsed[1])) if parsed else ""
+    return (parsed[0], ".".join(map(str, parsed[1]))) if parsed else NOBODY
 
 
 def _options(path: str) -> Response:

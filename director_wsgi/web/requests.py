@@ -49,7 +49,8 @@ class RequestReader:
         Raises:
             BadRequest: The client is too old, or its parameters contradict each other.
         """
-        why_not = refusal(environ.get("HTTP_USER_AGENT", ""))
+        user_agent = environ.get("HTTP_USER_AGENT", "")
+        why_not = refusal(user_agent)
         if why_not:
             raise BadRequest(_invalid(f"version compatibility check failed: {why_not}", job_id))
         names = dict(reversed(query))  # of several the first counts
@@ -80,6 +81,7 @@ class RequestReader:
             wants_redirect=names.get("redirect") != "false",
             debug=environ.get("HTTP_X_PELICAN_DEBUG") == "true",
             address=self.proxies.client_address(environ),
+            user_agent=user_agent,
             coordinate=parse_coordinate(coordinate) if coordinate else None,
             job_id=job_id,
             deadline=self._deadline(timeout),

@@ -27,11 +27,12 @@ STATUS_OF: dict[type[errors.DirectorError], int] = {
     errors.ObjectNotFound: 404,
     errors.NothingKnown: 429,  # Go clients come again after 429, not after 503
     errors.NoUsableServer: 404,
+    errors.FedTokenRefused: 403,
+    errors.FedTokenFailed: 500,  # upstream's choice, also for a token that does not verify
     errors.InvalidAd: 400,
     errors.AdForbidden: 403,
     errors.NotApproved: 403,
     errors.IncompatibleVersion: 500,  # upstream's choice; senders print the body and wait for their next turn
-    errors.StalePrefixTable: 500,
     errors.RegistryUnavailable: 503,
     DirectoryFull: 503,
 }
@@ -86,7 +87,7 @@ def error_response(error: errors.DirectorError, *, job_id: str = "", cors: bool 
         headers.append(("X-Pelican-JobId", job_id))
     if isinstance(error, errors.TokenExpired):
         headers.append(("WWW-Authenticate", 'Bearer error="invalid_token", error_description="token has expired"'))
-    if isinstance(error, errors.RegistryUnavailable | errors.NothingKnown):
+    if isinstance(error, errors.RegistryUnavailable | errors.NothingKnown | DirectoryFull):
         headers.append(("Retry-After", str(error.retry_after_s)))
     if isinstance(error, errors.NotApproved):
         return json_response({"approval_error": True, "error": str(error)}, status, tuple(headers))

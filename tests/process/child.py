@@ -80,9 +80,13 @@ class Child:
     def __init__(self, arguments: list[str], environ: Mapping[str, str], directory: Path) -> None:
         self._output = directory / f"output-{time.monotonic_ns()}"
         environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
-        environment |= {"PYTHONPATH": str(REPOSITORY), "PYTHONWARNINGS": "error", "HOME": str(directory)} | dict(
-            environ
-        )
+        environment |= {
+            "PYTHONPATH": str(REPOSITORY),
+            "PYTHONWARNINGS": "error",
+            "HOME": str(directory),
+            "PELICAN_CONFIGBASE": str(directory),  # its first key is made there
+            **environ,
+        }
         with self._output.open("wb") as output:
             self._process = subprocess.Popen(
                 [GUNICORN, *arguments],

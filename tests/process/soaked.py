@@ -18,7 +18,7 @@ def advertisement(row: dict[str, Any]) -> ServerAd:
         row: `is_cache`, `name`, `url`, and the `namespaces` that it serves.
     """
     make = cache if row["is_cache"] else origin
-    return make(row["name"], *row["namespaces"], data_url=row["url"], base_url=row["url"])
+    return make(row["name"], *row["namespaces"], data_url=row["url"], base_url=row["url"], director_test_disabled=True)
 
 
 if SERVERS_VARIABLE in os.environ:

@@ -184,7 +184,7 @@ class Federation:
         self, make: Callable[..., ServerAd], name: str, *namespaces: str | NamespaceAd, **more: Any
     ) -> FaultServer:
         server = self._stack.enter_context(FaultServer(certificate=self._authority.server))
-        place = {"coordinate": PLACE} | more
+        place = {"coordinate": PLACE, "director_test_disabled": True} | more
         self.servers[name] = server
         self.ads[name] = make(name, *namespaces, data_url=server.url, base_url=server.url, **place)
         self.advertise(name)

@@ -10,8 +10,8 @@ import jwt
 import pytest
 
 from director_wsgi import __version__, cli
-from director_wsgi.trust.issuer import IssuerKey, load_issuer_keys
-from director_wsgi.trust.self_issued import SCRAPE, Guard
+from director_wsgi.trust.keyring import KeyRing
+from director_wsgi.trust.self_issued import DISCOVER, SCRAPE, Guard, Issuer
 from tests.unit.trust.test_issuer import write
 
 
@@ -123,34 +123,43 @@ class TestRun:
 
 
 class TestToken:
+    WEB = "https://director.example.org"
     WORDS = ("token", "--scope", "monitoring.scrape")
 
     @pytest.fixture(autouse=True)
     def _configuration(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("PELICAN_FEDERATION_REGISTRYURL", "https://registry.example.org")
-        monkeypatch.setenv("PELICAN_SERVER_EXTERNALWEBURL", "https://director.example.org")
+        monkeypatch.setenv("PELICAN_SERVER_EXTERNALWEBURL", self.WEB)
 
     @pytest.fixture
-    def key(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> IssuerKey:
+    def ring(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> KeyRing:
         file = write(tmp_path / "key.pem")
         monkeypatch.setenv("PELICAN_ISSUERKEY", str(file))
-        return load_issuer_keys(None, file)[0]
+        return KeyRing(directory=None, single=file)
 
     @pytest.mark.parametrize(("words", "lifetime_s"), [((), 3600), (("--lifetime", "90m"), 5400)])
     def test_it_opens_the_door_it_is_for_until_it_expires(
-        self, key: IssuerKey, words: tuple[str, ...], lifetime_s: int, capsys: pytest.CaptureFixture[str]
+        self, ring: KeyRing, words: tuple[str, ...], lifetime_s: int, capsys: pytest.CaptureFixture[str]
     ) -> None:
         assert cli.main([*self.WORDS, *words]) == 0
         token = capsys.readouterr().out.removesuffix("\n")
-        Guard((key,), issuer="https://director.example.org", scope=SCRAPE).check(token)
+        Guard([Issuer(self.WEB, ring.key_set)], scope=SCRAPE).check(token)
         claims = jwt.decode(token, options={"verify_signature": False})
         assert claims["exp"] - claims["iat"] == lifetime_s
 
-    def test_without_a_key_it_says_what_to_set(self, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_there_is_one_for_service_discovery_too(self, ring: KeyRing, capsys: pytest.CaptureFixture[str]) -> None:
+        assert cli.main(["token", "--scope", "pelican.director_service_discovery"]) == 0
+        token = capsys.readouterr().out.removesuffix("\n")
+        Guard([Issuer(self.WEB, ring.key_set)], scope=DISCOVER).check(token)
+
+    def test_without_a_key_it_says_what_to_set_and_makes_none(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
         assert cli.main([*self.WORDS]) == 2
         said = capsys.readouterr()
         assert said.out == ""
-        assert "no signing key; set IssuerKey or IssuerKeysDirectory" in said.err
+        assert f"no signing key in {tmp_path}/base/issuer-keys; set IssuerKey or IssuerKeysDirectory" in said.err
+        assert not (tmp_path / "base").exists()
 
     def test_a_broken_key_is_one_message_without_its_content(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -164,17 +173,17 @@ class TestToken:
 
     @pytest.mark.parametrize("lifetime", ["5", "0s", "-1h", "soon", "999999999h"])
     def test_a_lifetime_that_is_none_is_refused(
-        self, key: IssuerKey, lifetime: str, capsys: pytest.CaptureFixture[str]
+        self, ring: KeyRing, lifetime: str, capsys: pytest.CaptureFixture[str]
     ) -> None:
         assert cli.main([*self.WORDS, f"--lifetime={lifetime}"]) == 2
         assert f"--lifetime {lifetime}: " in capsys.readouterr().err
 
-    def test_only_scopes_of_the_directors_own_doors(self, key: IssuerKey, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_only_scopes_of_the_directors_own_doors(self, ring: KeyRing, capsys: pytest.CaptureFixture[str]) -> None:
         """The same key speaks for the federation: no token for its storage is to be had here."""
         assert cli.main(["token", "--scope", "storage.read:/"]) == 2
         said = capsys.readouterr()
         assert said.out == ""
-        assert "expected monitoring.scrape" in said.err
+        assert "expected monitoring.scrape or pelican.director_service_discovery" in said.err
 
 
 def test_demo_hands_on_what_follows(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,6 +23,7 @@ from director_wsgi.outbound.client import Answer, Cancellation, Failure, Outboun
 from director_wsgi.runtime.config import Config
 from tests.fakes import FakeClock
 from tests.make import ALL, READS, at, cache, namespace, origin
+from tests.unit.trust.registries import FakeRegistry
 
 JID = "550e8400-e29b-41d4-a716-446655440000"
 WEB = "https://director.example.org"
@@ -36,6 +37,7 @@ class FakeNetwork:
     def __init__(self) -> None:
         self.behaviours: dict[str, Behaviour] = {}
         self.heads: list[tuple[str, Mapping[str, str]]] = []
+        self.registry: FakeRegistry | None = None
 
     def send(
         self,
@@ -49,7 +51,9 @@ class FakeNetwork:
         cancellation: Cancellation | None = None,
     ) -> Answer:
         if method != "HEAD":
-            raise OutboundError(Failure.REFUSED, "there is no registry here")
+            if self.registry is None:
+                raise OutboundError(Failure.REFUSED, "there is no registry here")
+            return self.registry.send(method, url, deadline=deadline, headers=headers, body=body)
         self.heads.append((url, dict(headers or {})))
         behaviour = self.behaviours[url.split("//")[1].split(".", maxsplit=1)[0]]
         if isinstance(behaviour, Failure):

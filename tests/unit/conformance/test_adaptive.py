@@ -12,9 +12,9 @@ from uuid import UUID
 
 import pytest
 
-from director_wsgi.director import BREAKER_ROW
 from director_wsgi.limits.deadline import Deadline
 from director_wsgi.outbound.client import Failure
+from director_wsgi.policies import BREAKER_ROW
 from director_wsgi.redirect.request import PUBLIC
 from director_wsgi.stat.evidence import Reason
 from tests.make import at, cache

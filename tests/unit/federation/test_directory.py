@@ -1,19 +1,27 @@
 """Who is advertised now: lifetimes, snapshots, and the longest prefix."""
 
 import math
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from director_wsgi.federation.directory import Directory, DirectoryFull
+from director_wsgi.federation.filters import Filtered
 from director_wsgi.federation.models import ServerAd
+from director_wsgi.federation.snapshot import Snapshot
+from director_wsgi.federation.status import TestVerdict
 from tests.fakes import FakeClock
 from tests.make import cache, origin
 
 
 def names(group: object) -> list[str]:
     return [getattr(member, "server", member).name for member in group]  # type: ignore[attr-defined]
+
+
+def filtered(*filtered_names: str, revision: int = 1) -> Filtered:
+    return Filtered(frozenset(filtered_names), revision)
 
 
 @pytest.fixture
@@ -133,11 +141,86 @@ def test_an_old_snapshot_stays_as_it_was(directory: Directory) -> None:
 
 
 def test_a_filtered_server_is_listed_but_never_chosen(clock: FakeClock) -> None:
-    directory = Directory(clock=clock, filtered_names=["O"])
+    directory = Directory(clock=clock)
+    directory.set_filtered(filtered("O"))
     directory.record(origin("O", "/x"), 60)
 
     assert directory.snapshot().match("/x") is None
     assert [server.name for server in directory.snapshot().origins()] == ["O"]
+
+
+def test_filters_change_what_is_chosen_and_nothing_else(directory: Directory) -> None:
+    for name in ("A", "B"):
+        directory.record(origin(name, "/x", f"/{name}"), 60)
+        directory.record(cache(f"C{name}", "/x", f"/{name}"), 60)
+    before = directory.snapshot()
+
+    directory.set_filtered(filtered("A", "CB", "NOBODY"))
+
+    during = directory.snapshot()
+    assert during.servers is before.servers
+    assert set(during.prefixes) == {"/x", "/A", "/B"}
+    assert during.match("/A") is None
+    entry = during.match("/x")
+    assert entry is not None
+    assert (names(entry.origins), names(entry.caches)) == (["B"], ["CA"])
+    assert during.prefixes["/B"].caches.members == ()
+    directory.set_filtered(filtered(revision=2))
+    after = directory.snapshot()
+    assert set(after.prefixes) == {"/x", "/A", "/B"}
+    assert names(after.prefixes["/x"].origins) == ["A", "B"]
+    assert names(after.prefixes["/B"].caches) == ["CB"]
+
+
+def test_every_server_of_a_filtered_name_is_filtered(directory: Directory) -> None:
+    directory.record(origin("O", "/x", data_url="https://one"), 60)
+    directory.record(origin("O", "/x", data_url="https://two"), 60)
+    directory.set_filtered(filtered("O"))
+    assert directory.snapshot().match("/x") is None
+    directory.record(origin("P", "/x", data_url="https://two"), 60)  # under its new name it is not
+    assert names(directory.snapshot().prefixes["/x"].origins) == ["P"]
+
+
+def test_filters_that_are_about_nobody_here_change_no_snapshot(directory: Directory) -> None:
+    directory.record(origin("O", "/x"), 60)
+    before = directory.snapshot()
+    directory.set_filtered(filtered("P"))
+    directory.set_filtered(filtered("P", revision=2))
+    assert directory.snapshot() is before
+
+
+def test_filters_leave_alone_what_was_derived_for_other_prefixes(directory: Directory) -> None:
+    directory.record(origin("O", "/x"), 60)
+    directory.record(origin("P", "/y"), 60)
+    directory.record(cache("C", "/y"), 60)
+    kept = directory.snapshot().prefixes["/y"]
+    directory.set_filtered(filtered("O"))
+    assert directory.snapshot().prefixes["/y"] is kept
+
+
+def test_who_was_overtaken_sets_back_nothing(directory: Directory) -> None:
+    directory.record(origin("O", "/x"), 60)
+    directory.set_filtered(filtered("O", revision=7))
+    directory.set_filtered(filtered(revision=6))
+    directory.record(origin("O", "/x", status="warning"), 60, filtered(revision=5))
+    assert directory.snapshot().match("/x") is None
+
+
+def test_an_advertisement_and_what_follows_from_it_are_seen_together(
+    directory: Directory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Snapshot] = []
+    changed = Snapshot.changed
+
+    def watched(snapshot: Snapshot, **change: Any) -> Snapshot:
+        made.append(changed(snapshot, **change))
+        return made[-1]
+
+    monkeypatch.setattr(Snapshot, "changed", watched)
+    directory.record(origin("O", "/x", status="shutting down"), 60, filtered("O"))
+    directory.record(origin("O", "/x", status="ok"), 60, filtered(revision=2))
+    directory.record(origin("O", "/x", status="ok"), 60, filtered("O", revision=3))  # the ad says the same as before
+    assert [snapshot.match("/x") is None for snapshot in made] == [True, False, True]
 
 
 def test_what_a_server_says_of_its_health_is_smoothed_over_time(clock: FakeClock) -> None:
@@ -156,6 +239,25 @@ def test_what_a_server_says_of_its_health_is_smoothed_over_time(clock: FakeClock
     clock.advance(600)
     directory.snapshot()
     assert directory.status_weight(url) is None
+
+
+def test_how_a_test_went_counts_beside_what_the_server_says(clock: FakeClock) -> None:
+    directory = Directory(clock=clock, status_time_constant_s=100)
+    url = origin("O").data_url
+    directory.tested(url, TestVerdict.FAILED)
+    assert directory.status_weight(url) is None  # nobody is advertised there
+    directory.record(origin("O", "/x"), 600)
+    before = directory.snapshot()
+    clock.advance(100)
+
+    directory.tested(url, TestVerdict.UNANSWERED)
+
+    once = 1 - (1 - math.exp(-1)) * 0.99
+    assert directory.status_weight(url) == pytest.approx(once)
+    clock.advance(100)
+    directory.record(origin("O", "/x", status="ok"), 600)  # it may not know
+    assert directory.status_weight(url) == pytest.approx(once + (1 - math.exp(-1)) * (0.01 - once))
+    assert directory.snapshot() is before
 
 
 def test_a_full_directory_refuses_newcomers_and_keeps_who_is_there(clock: FakeClock) -> None:
@@ -240,35 +342,51 @@ def test_the_longest_prefix_is_what_a_naive_search_finds(advertised: list[list[s
         assert names(entry.origins) == [ad.name for ad in ads if any(n.path == entry.prefix for n in ad.namespaces)]
 
 
+server_names = st.sampled_from(["S0", "S1", "S2"])
+filters = st.none() | st.frozensets(server_names)
 steps = st.lists(
-    st.tuples(st.integers(0, 3), st.booleans(), st.lists(paths, max_size=3, unique=True), st.integers(0, 3)),
+    st.tuples(
+        st.integers(0, 3),
+        server_names,
+        st.booleans(),
+        st.lists(paths, max_size=3, unique=True),
+        st.integers(0, 3),
+        filters,
+        filters,
+    ),
     max_size=12,
 )
+Step = tuple[int, str, bool, list[str], int, frozenset[str] | None, frozenset[str] | None]
 
 
-@given(steps, paths)
-def test_a_directory_built_step_by_step_equals_one_built_at_once(
-    history: list[tuple[int, bool, list[str], int]], path: str
-) -> None:
+@given(steps)
+def test_a_directory_built_step_by_step_equals_one_built_at_once(history: list[Step]) -> None:
     """Snapshots are made from their predecessors; nothing of these may be left or lost."""
     clock = FakeClock()
     directory = Directory(clock=clock)
     expected: dict[str, tuple[ServerAd, float]] = {}
-    for number, is_origin, prefixes, lifetime in history:
+    last = Filtered()
+    for number, name, is_origin, prefixes, lifetime, with_it, after_it in history:
         make = origin if is_origin else cache
-        ad = make(f"S{number}", *prefixes)
-        directory.record(ad, lifetime)
+        ad = make(name, *prefixes, data_url=f"https://s{number}")
+        if with_it is not None and lifetime:
+            last = Filtered(with_it, last.revision + 1)
+        directory.record(ad, lifetime, last)
+        if after_it is not None:
+            last = Filtered(after_it, last.revision + 1)
+            directory.set_filtered(last)
         if lifetime:
             expected[ad.data_url] = (ad, clock.now + lifetime)
         clock.advance(1)
         expected = {url: (ad, end) for url, (ad, end) in expected.items() if end > clock.now}
     fresh = Directory(clock=clock)
     for ad, end in expected.values():
-        fresh.record(ad, end - clock.now)
+        if ad.name not in last.names:
+            fresh.record(ad, end - clock.now)
 
     one, other = directory.snapshot(), fresh.snapshot()
 
-    assert dict(one.servers) == dict(other.servers)
+    assert dict(one.servers) == {url: ad for url, (ad, _) in expected.items()}
     assert set(one.prefixes) == set(other.prefixes)
     assert one.deepest == other.deepest
     for prefix in one.prefixes:

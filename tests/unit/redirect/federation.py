@@ -7,6 +7,7 @@ from director_wsgi.federation.directory import Directory
 from director_wsgi.federation.models import ServerAd
 from director_wsgi.limits.deadline import Deadline
 from director_wsgi.redirect.geo import Overrides
+from director_wsgi.redirect.maxmind import GeoDatabase
 from director_wsgi.redirect.places import ClientPlaces
 from director_wsgi.redirect.request import Endpoint, ObjectRequest, Redirection
 from director_wsgi.redirect.resolver import Policy, Resolver
@@ -77,7 +78,7 @@ class Federation:
             policy=Policy(web_url="https://director.example.org", **policy),  # type: ignore[arg-type]
             snapshot=self.directory.snapshot,
             ask=self.ask,
-            places=ClientPlaces(Overrides(), generator=random.Random(1), clock=self.clock),
+            places=ClientPlaces(Overrides(), GeoDatabase(None), generator=random.Random(1), clock=self.clock),
             is_starting=lambda: starting,
             generator=random.Random(1),
             health_of=lambda server: (health or {}).get(server.name, Health()),

@@ -3,8 +3,8 @@
 import pytest
 
 from director_wsgi.errors import ObjectNotFound
-from director_wsgi.federation.directory import Source
 from director_wsgi.federation.models import ServerAd
+from director_wsgi.federation.snapshot import Source
 from director_wsgi.redirect.candidates import (
     cache_availability,
     candidates,

@@ -3,19 +3,13 @@
 import ipaddress
 import math
 import random
-import socket
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from director_wsgi.federation.models import Coordinate
-from director_wsgi.limits.deadline import Deadline
-from director_wsgi.outbound.names import Found, NameResolver
 from director_wsgi.redirect.geo import Overrides, distance_miles, is_known, parse_coordinate, somewhere
-from director_wsgi.redirect.places import KEPT_S, ClientPlaces, ServerPlaces
-from tests.fakes import FakeClock
-from tests.make import asks, at
+from tests.make import at
 
 MADISON = at(43.07, -89.40)
 
@@ -98,67 +92,6 @@ def test_the_first_network_that_holds_an_address_tells_its_place() -> None:
         assert (place.latitude, place.source) == (latitude, "override")
     assert rows.place_of("198.51.100.1") is None
     assert rows.place_of("unix:") is None
-
-
-def test_what_a_client_says_beats_what_the_operator_says(clock: FakeClock) -> None:
-    places = ClientPlaces(overrides(), generator=random.Random(1), clock=clock)
-
-    assert places.of(asks("/x", address="192.0.2.1", coordinate=at(9, 9))) == at(9, 9)
-    assert places.of(asks("/x", address="192.0.2.1", coordinate=None)).latitude == 1
-
-
-def test_a_client_nobody_can_place_keeps_its_random_place_for_a_while(clock: FakeClock) -> None:
-    places = ClientPlaces(overrides(), generator=random.Random(1), clock=clock)
-    request = asks("/x", address="198.51.100.1", coordinate=None)
-
-    first = places.of(request)
-
-    assert first.source == "random"
-    assert 30 <= first.latitude <= 50
-    assert -125 <= first.longitude <= -65
-    clock.advance(KEPT_S - 1)
-    assert places.of(request) is first
-    clock.advance(1)
-    assert places.of(request) != first
-
-
-def test_with_a_seed_it_has_the_same_random_place_everywhere_and_after_others(clock: FakeClock) -> None:
-    def places(seed: str) -> ClientPlaces:
-        return ClientPlaces(overrides(), generator=random.Random(), clock=clock, seed=seed)
-
-    requests = [asks("/x", address=f"198.51.100.{n}", coordinate=None) for n in range(5)]
-    first, second = places("s"), places("s")
-    given = [first.of(request) for request in requests]
-    assert [second.of(request) for request in reversed(requests)] == given[::-1]
-    assert len(set(given)) == 5
-    assert [places("other").of(request) for request in requests] != given
-
-
-def test_a_server_that_does_not_say_where_it_is_is_placed_by_its_first_address() -> None:
-    asked: list[str] = []
-
-    def look_up(host: str) -> Found:
-        asked.append(host)
-        if host == "lost.example.org":
-            raise OSError("no such name")
-        return ((socket.AF_INET, "192.0.2.1", 0), (socket.AF_INET, "192.0.2.200", 0))
-
-    names = NameResolver(look_up=look_up)
-    try:
-        places, deadline = ServerPlaces(overrides(), names), Deadline.after(5)
-        found = places.of("o.example.org", deadline)
-        assert found is not None
-        assert (found.latitude, found.source) == (1, "override")
-        assert places.of("192.0.2.200", deadline) == at_override(3, 4)
-        assert places.of("lost.example.org", deadline) is None
-        assert ServerPlaces(Overrides(), names).of("other.example.org", deadline) is None
-        assert asked == ["o.example.org", "lost.example.org"]
-    finally:
-        names.close()
-
-
-def at_override(latitude: float, longitude: float) -> Coordinate:
-    return Coordinate(latitude=latitude, longitude=longitude, source="override")
 
 
 def test_somewhere_is_replayable() -> None:

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from requests.utils import parse_header_links
 
-from director_wsgi.federation.directory import Source
 from director_wsgi.federation.models import Capabilities, ServerAd, TokenGeneration, TokenIssuer
+from director_wsgi.federation.snapshot import Source
 from director_wsgi.federation.urls import quote_path
 from director_wsgi.redirect.headers import describe, link, location, redirect_headers
 from director_wsgi.redirect.request import Token

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from director_wsgi.federation.directory import Group
 from director_wsgi.federation.models import Coordinate
+from director_wsgi.federation.snapshot import Group
 from director_wsgi.redirect.ranking import CACHE_SORT_METHODS, rank
 from tests.make import at
 

@@ -1,6 +1,7 @@
 """What each weight is, and that it is neutral where nothing is known."""
 
 import math
+import random
 
 import pytest
 from hypothesis import given
@@ -8,7 +9,15 @@ from hypothesis import strategies as st
 
 from director_wsgi.federation.models import Coordinate
 from director_wsgi.limits.breaker import State
-from director_wsgi.redirect.weights import Health, distance_weights, latency_weight, weigh, with_median
+from director_wsgi.redirect.adaptive import draw
+from director_wsgi.redirect.weights import (
+    Health,
+    distance_weights,
+    io_load_weight,
+    latency_weight,
+    weigh,
+    with_median,
+)
 from tests.make import at, cache
 
 MADISON = at(43.07, -89.40)
@@ -58,6 +67,28 @@ def test_latency_halves_every_fifth_of_a_second_down_to_a_tenth(latency_s: float
 
 
 @pytest.mark.parametrize(
+    ("load", "weight"),
+    [(0.0, 1.0), (100.0, 1.0), (300.0, 0.5), (500.0, 0.25), (101.0, 2 ** (-1 / 200)), (None, None), (-1.0, None)],
+)
+def test_load_halves_every_two_hundred_above_one_hundred(load: float | None, weight: float | None) -> None:
+    assert io_load_weight(load) == (None if weight is None else pytest.approx(weight, abs=1e-12))
+
+
+@pytest.mark.parametrize("load", [1e5, 1e300, math.inf])
+def test_no_load_takes_the_whole_weight(load: float) -> None:
+    health = Health(io_load=load, breaker=State.OPEN, latency_s=9.0, status_weight=0.01)
+    (weights,) = weigh([cache("C", "/x", coordinate=at(-43.07, 90.60))], MADISON, [False], [health])
+    for seed in range(100):
+        assert draw([weights.product], random.Random(seed)) == [0]
+
+
+def test_a_server_whose_load_nobody_knows_weighs_as_the_median() -> None:
+    loads = (300.0, None, 500.0, 0.0, math.nan)
+    weights = weigh([cache(name, "/x") for name in "ABCDE"], None, [None] * 5, [Health(io_load=one) for one in loads])
+    assert [one.io_load for one in weights] == [0.5, 0.5, 0.25, 1.0, 0.5]
+
+
+@pytest.mark.parametrize(
     ("breaker", "weight"), [(None, 1.0), (State.CLOSED, 1.0), (State.HALF_OPEN, 0.1), (State.OPEN, 0.01)]
 )
 def test_a_breaker_that_is_not_closed_takes_weight_away(breaker: State | None, weight: float) -> None:
@@ -70,10 +101,9 @@ def test_the_product_is_of_all() -> None:
         [cache("C", "/x", coordinate=CHICAGO)],
         MADISON,
         [False],
-        [Health(breaker=State.HALF_OPEN, latency_s=0.25, status_weight=0.8)],
+        [Health(breaker=State.HALF_OPEN, latency_s=0.25, status_weight=0.8, io_load=500.0)],
     )
-    assert weights.io_load == 1
-    assert weights.product == pytest.approx(0.6550045739686163 * 0.8 * 0.5 * 0.1 * 0.5)
+    assert weights.product == pytest.approx(0.6550045739686163 * 0.25 * 0.8 * 0.5 * 0.1 * 0.5)
 
 
 def test_availability_is_two_or_a_half_and_the_median_for_the_silent() -> None:

@@ -50,10 +50,6 @@ def test_a_missing_file_is_a_problem(problems: Problems, name: str) -> None:
     assert problem == f"{name} = '/nonexistent/file' (pelican.yaml:1): there is no such file"
 
 
-def test_a_missing_file_is_a_problem(problems: Problems) -> None:
-    assert "there is no such file" in problems("IssuerKey: /nonexistent")[0]
-
-
 def test_what_is_made_or_comes_later_need_not_be_there(loaded: Loader) -> None:
     config = loaded("{IssuerKeysDirectory: /nonexistent, Director: {GeoIPLocation: /nonexistent/places.mmdb}}")
     assert config.issuer_keys_directory == Path("/nonexistent")

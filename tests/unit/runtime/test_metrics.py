@@ -1,8 +1,7 @@
 """Laws of metrics: exact, bounded, and written so that Prometheus can read it, whatever servers and clients are called."""
 
-import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import given
@@ -12,26 +11,13 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from director_wsgi.runtime.metrics import (
-    BUCKETS_S,
     MAX_LABEL_CHARACTERS,
-    MAX_VERSIONS,
     Metrics,
-    RedirectCounters,
     counter,
     gauge,
     label,
+    misnamed_counter,
 )
-
-Samples = dict[tuple[str, tuple[str, ...]], float]
-
-
-def samples(collect: Callable[[], Iterator[Metric]]) -> Samples:
-    """Every sample by its name and the values of its labels, in the order of the labels' names."""
-    return {
-        (sample.name, tuple(value for _, value in sorted(sample.labels.items()))): sample.value
-        for family in collect()
-        for sample in family.samples
-    }
 
 
 class TestLabel:
@@ -69,6 +55,11 @@ class TestMetrics:
         finally:
             REGISTRY.unregister(stray)
 
+    def test_a_counter_without_total_in_its_name_keeps_its_name(self) -> None:
+        metrics = Metrics()
+        metrics.add(lambda: [misnamed_counter("pelican_x", "text", ("a",), [(("b",), 3)])])
+        assert '# TYPE pelican_x untyped\npelican_x{a="b"} 3.0\n' in metrics.text().decode()
+
     def test_two_of_them_share_nothing(self) -> None:
         one, other = Metrics(), Metrics()
         one.add(lambda: [counter("x_total", "text", (), [((), 3)])])
@@ -89,68 +80,3 @@ class TestMetrics:
         assert all(family.documentation for family in families)
         assert 'director_wsgi_threads{owner="stat"} 1.0' in text
         assert "o1.example.org" not in text
-
-
-class TestRedirectCounters:
-    def test_what_ended_how_is_told_apart(self) -> None:
-        counters = RedirectCounters()
-        counters.redirected(307, "cache", 0.001, with_evidence=True, version="7.20.0")
-        counters.redirected(307, "cache", 0.001, with_evidence=False, version="7.20.0")
-        counters.redirected(200, "origin", 0.001, with_evidence=True)
-        counters.refused("ObjectNotFound", 0.001)
-        counters.refused("NothingKnown", 0.001, with_evidence=False)
-        told = samples(counters.collect)
-        redirects, decisions = "pelican_director_redirects_total", "director_wsgi_decisions_total"
-        assert {key: value for key, value in told.items() if key[0] in {redirects, decisions}} == {
-            (redirects, ("cache", "307", "7.20.0")): 2,
-            (redirects, ("origin", "200", "unknown")): 1,
-            (decisions, ("redirected", "true")): 2,
-            (decisions, ("redirected", "false")): 1,
-            (decisions, ("ObjectNotFound", "true")): 1,
-            (decisions, ("NothingKnown", "false")): 1,
-        }
-
-    def test_clients_that_make_up_versions_make_no_series(self) -> None:
-        counters = RedirectCounters()
-        for number in range(10 * MAX_VERSIONS):
-            counters.redirected(307, "cache", 0.001, with_evidence=True, version=f"7.{number}.0")
-        told = {key[1][2]: n for key, n in samples(counters.collect).items() if key[0].startswith("pelican")}
-        assert len(told) == MAX_VERSIONS + 1
-        assert told["7.0.0"] == 1
-        assert told["other"] == 9 * MAX_VERSIONS
-
-    @given(st.lists(st.floats(0, 10)))
-    def test_a_bucket_holds_whatever_took_no_longer_than_its_bound(self, durations: list[float]) -> None:
-        counters = RedirectCounters()
-        for duration_s in durations:
-            counters.refused("NoNamespace", duration_s)
-        told = samples(counters.collect)
-        name = "director_wsgi_redirect_seconds"
-        for bound in BUCKETS_S:
-            assert told[f"{name}_bucket", (str(bound),)] == sum(duration_s <= bound for duration_s in durations)
-        assert told[f"{name}_bucket", ("+Inf",)] == told[f"{name}_count", ()] == len(durations)
-        assert told[f"{name}_sum", ()] == pytest.approx(sum(durations))
-
-    def test_threads_lose_no_count(self) -> None:
-        counters = RedirectCounters()
-        interval = sys.getswitchinterval()
-        sys.setswitchinterval(1e-5)
-        try:
-            threads = [
-                threading.Thread(
-                    target=lambda: [
-                        counters.redirected(307, "cache", 0.5, with_evidence=True, version="7.20.0") for _ in range(500)
-                    ]
-                )
-                for _ in range(8)
-            ]
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join()
-        finally:
-            sys.setswitchinterval(interval)
-        told = samples(counters.collect)
-        assert told["pelican_director_redirects_total", ("cache", "307", "7.20.0")] == 4000
-        assert told["director_wsgi_redirect_seconds_count", ()] == 4000
-        assert told["director_wsgi_redirect_seconds_sum", ()] == 2000

@@ -81,6 +81,21 @@ def test_a_later_one_that_cannot_be_used_is_tried_once_and_the_last_good_one_sta
     assert files.built == 2
 
 
+def test_a_link_that_leads_elsewhere_is_a_change(files: Files, tmp_path: Path) -> None:
+    """As where certificates are kept in directories of which one is current."""
+    new = tmp_path / "new.crt"
+    new.write_text("certificate")
+    link = tmp_path / "current.crt"
+    link.symlink_to(files.certificate)
+    files.settings.certfile = str(link)
+    contexts = ServerContext()
+    before = contexts.get(files.settings, files.build)
+    link.unlink()
+    link.symlink_to(new)
+
+    assert contexts.get(files.settings, files.build) is not before
+
+
 def test_it_recovers_when_the_files_do(files: Files) -> None:
     contexts = ServerContext()
     good = contexts.get(files.settings, files.build)

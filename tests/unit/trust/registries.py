@@ -6,6 +6,7 @@ from urllib.parse import unquote, urlsplit
 
 from director_wsgi.limits.deadline import Deadline
 from director_wsgi.outbound.client import Answer, Failure, OutboundError
+from director_wsgi.trust.pool import CAPACITY, Pool
 from tests.unit.trust.forge import Key, jwks
 
 URL = "https://registry.example.org"
@@ -22,6 +23,8 @@ class FakeRegistry:
     Attributes:
         asked: Method, path and body of every question, in order.
         overrides: What to answer to a path instead.
+        names: Registered servers, by prefix; an unknown one is 500, as in Pelican.
+        downtimes: What it knows of them.
         is_away: No question is answered at all.
         on_ask: Called before each answer.
     """
@@ -32,6 +35,8 @@ class FakeRegistry:
         self.asked: list[tuple[str, str, bytes | None]] = []
         self.overrides: dict[str, Answer] = {}
         self.allowed: dict[str, list[str]] = {}
+        self.names: dict[str, str] = {}
+        self.downtimes: list[object] = []
         self.is_away = False
         self.on_ask: Callable[[], object] = lambda: None
 
@@ -57,6 +62,13 @@ class FakeRegistry:
                 return answer(200, {"approved": json.loads(body or b"")["prefix"] not in self.unapproved})
             case "/caches/allowedPrefixes":
                 return answer(200, self.allowed)
+            case "/api/v1.0/downtime":
+                return answer(200, self.downtimes)
+            case wanted if wanted.startswith("/server/"):
+                name = self.names.get(wanted.removeprefix("/server"))
+                return (
+                    answer(200, {"name": name}) if name else answer(500, {"status": "error", "msg": "no such server"})
+                )
             case wanted if wanted.endswith("/.well-known/openid-configuration"):
                 return answer(200, {"jwks_uri": url.replace("openid-configuration", "issuer.jwks")})
             case wanted if wanted.endswith("/.well-known/issuer.jwks"):
@@ -67,3 +79,20 @@ class FakeRegistry:
     def paths(self) -> list[str]:
         """The paths asked for, below the API's."""
         return [path.removeprefix(API) for _method, path, _body in self.asked]
+
+
+class HandPool(Pool):
+    """A pool without threads: once it is started, errands stand in line until the test runs them."""
+
+    def __init__(self, capacity: int = CAPACITY) -> None:
+        super().__init__(threads=0, capacity=capacity)
+
+    def run(self) -> int:
+        """Run what stands in line; how many those were."""
+        count = 0
+        while self.waiting:
+            errand = self._next()
+            assert errand is not None
+            errand.run()
+            count += 1
+        return count

@@ -14,14 +14,14 @@ from director_wsgi.errors import (
     InvalidAd,
     NotApproved,
     RegistryUnavailable,
-    StalePrefixTable,
 )
 from director_wsgi.federation.directory import Directory
+from director_wsgi.federation.filters import FilterReason, Filters
 from director_wsgi.federation.models import ServerAd, ServerKind
 from director_wsgi.limits.deadline import Deadline
 from director_wsgi.trust.admission import Admission, help_sentence
 from director_wsgi.trust.inquiry import APPROVAL_LIFETIME_S, PERMITS, Inquiries
-from director_wsgi.trust.prefixes import MAX_AGE_S, AllowedPrefixes
+from director_wsgi.trust.prefixes import AllowedPrefixes
 from director_wsgi.trust.registry import Registry
 from tests.fakes import FakeClock
 from tests.unit.trust.forge import NOW, Key, cache_body, origin_body
@@ -42,10 +42,12 @@ class House:
         self.registry = FakeRegistry(KEY)
         asked = Registry(self.registry, URL)
         self.directory = Directory(clock=self.clock)
+        self.filters = Filters(wall=self.wall)
         self.inquiries = Inquiries(asked, timeout_s=5, clock=self.clock)
         self.prefixes = AllowedPrefixes(asked, clock=self.clock)
         self.admission = Admission(
             directory=self.directory,
+            filters=self.filters,
             inquiries=self.inquiries,
             prefixes=self.prefixes,
             default_lifetime_s=900,
@@ -97,6 +99,7 @@ def test_c70_e45_an_origin_is_stored_after_the_documented_questions(house: House
         "/checkNamespaceStatus",
         "/demo/.well-known/openid-configuration",
         "/demo/.well-known/issuer.jwks",
+        f"/server{PREFIX}",
     ]
     bodies = [json.loads(body)["prefix"] for _, _, body in house.registry.asked if body]
     assert bodies == [PREFIX, "/demo"]
@@ -108,7 +111,12 @@ def test_c71_a_cache_is_stored_and_none_of_its_namespaces_is_asked_about(house: 
     house.admit(CACHE, cache_body("/demo", "/ro"))
     (ad,) = house.servers
     assert [n.path for n in ad.namespaces] == ["/demo", "/ro"]
-    assert len(house.registry.asked) == 3
+    assert house.registry.paths == [
+        "/checkNamespaceStatus",
+        "/caches/CACHE_CHI/.well-known/openid-configuration",
+        "/caches/CACHE_CHI/.well-known/issuer.jwks",
+        "/server/caches/CACHE_CHI",
+    ]
 
 
 def test_a_bare_token_is_enough(house: House) -> None:
@@ -263,15 +271,17 @@ def test_e46_a_cache_before_the_first_table_comes_again_at_once_whatever_it_post
     house.admit(ORIGIN, origin_body())  # an origin does not depend on it
 
 
-def test_e46_a_cache_with_a_table_of_fifteen_minutes(house: House) -> None:
-    house.load_prefixes()
-    house.advance(MAX_AGE_S)
-    error = house.refusal(CACHE, cache_body())
-    assert isinstance(error, StalePrefixTable)
-    assert str(error) == (
-        "Something is wrong with the director or registry. The Director is unable to fetch required information "
-        "about this cache's allowed prefixes from the Registry."
-    )
+def test_e46_a_table_once_loaded_counts_for_as_long_as_the_registry_is_away(house: House) -> None:
+    """Upstream refuses caches with 500 when it is fifteen minutes old: a registry's outage would empty a federation."""
+    house.load_prefixes(c1_example_org=["/demo"])
+    house.registry.overrides[f"{API}/caches/allowedPrefixes"] = answer(500)
+    for _ in range(60):
+        house.advance(60)
+        assert not house.prefixes.refresh(Deadline.after(5, house.clock))
+    token = KEY.token(iat=house.wall(), nbf=house.wall(), exp=house.wall() + 60)
+    house.admit(CACHE, cache_body("/demo", "/ro", expiry=..., now=...), token)
+    (ad,) = house.servers
+    assert [n.path for n in ad.namespaces] == ["/demo"]
 
 
 def test_e46_a_restricted_cache_keeps_what_it_may_serve(house: House) -> None:
@@ -304,7 +314,7 @@ def test_c78_the_lifetime_is_the_senders_whatever_its_clock_shows(
     house: House, changes: dict[str, Any], lifetime_s: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recorded: list[float] = []
-    monkeypatch.setattr(house.directory, "record", lambda _ad, lifetime: recorded.append(lifetime))
+    monkeypatch.setattr(house.directory, "record", lambda _ad, lifetime, _filtered: recorded.append(lifetime))
     house.admit(ORIGIN, origin_body(**changes))
     assert recorded == [pytest.approx(lifetime_s, abs=0.2)]
 
@@ -343,6 +353,99 @@ def test_a_new_advertisement_replaces_the_old_whatever_its_generation(house: Hou
     house.admit(ORIGIN, origin_body(generationID=9, startTime=9))
     house.admit(ORIGIN, origin_body(generationID=1, startTime=1, status="degraded"))
     assert [ad.status for ad in house.servers] == ["degraded"]
+
+
+DOWNTIME = {"id": "d", "serverName": "ORIGIN_1", "startTime": int(NOW - 60) * 1000, "endTime": -1}
+
+
+class TestWhoMaySpeakOfDowntimes:
+    def test_c70_e45_who_is_called_as_it_is_registered(self, house: House) -> None:
+        house.registry.names[PREFIX] = "ORIGIN_1"
+        house.admit(ORIGIN, origin_body(downtimes=[DOWNTIME]))
+        assert house.registry.paths[-1] == f"/server{PREFIX}"
+        assert house.filters.reason("ORIGIN_1") is FilterReason.SERVER
+        assert [downtime.id for downtime in house.servers[0].downtimes] == ["d"]
+        assert house.directory.snapshot().match("/demo") is None
+        house.admit(ORIGIN, origin_body(downtimes=[]))
+        assert house.directory.snapshot().match("/demo") is not None
+
+    def test_e46_who_shuts_down_is_skipped_until_it_says_otherwise(self, house: House) -> None:
+        house.registry.names[PREFIX] = "ORIGIN_1"
+        house.admit(ORIGIN, origin_body(status="shutting down"))
+        assert [ad.status for ad in house.servers] == ["shutting down"]
+        assert house.filters.reason("ORIGIN_1") is FilterReason.SHUTDOWN
+        assert house.directory.snapshot().match("/demo") is None
+        house.admit(ORIGIN, origin_body(status="ok"))
+        assert house.directory.snapshot().match("/demo") is not None
+
+    @pytest.mark.parametrize("registered", ["ANOTHER", None])
+    @pytest.mark.parametrize("status", ["ok", "shutting down"])
+    def test_e46_whoever_else_is_admitted_and_not_heeded(
+        self, house: House, registered: str | None, status: str
+    ) -> None:
+        """The name is another's, or the registry does not know it: it cannot be told from trouble."""
+        if registered:
+            house.registry.names[PREFIX] = registered
+        house.admit(ORIGIN, origin_body(downtimes=[DOWNTIME], status=status))
+        (ad,) = house.servers
+        assert (ad.downtimes, ad.status) == ((), status)
+        assert house.filters.names() == frozenset()
+        assert house.directory.snapshot().match("/demo") is not None
+
+    def test_who_speaks_in_the_name_of_another_ends_no_downtime_of_it(self, house: House) -> None:
+        house.registry.names[PREFIX] = "ORIGIN_1"
+        house.admit(ORIGIN, origin_body(downtimes=[DOWNTIME], status="shutting down"))
+        house.registry.names["/origins/evil"] = "EVIL"
+        evil = {"registry-prefix": "/origins/evil", "data-url": "https://evil.example.org"}
+        house.admit(ORIGIN, origin_body(**evil))
+        assert house.filters.names() == {"ORIGIN_1"}
+        assert house.directory.snapshot().match("/demo") is None
+
+    def test_a_name_once_known_is_enough_while_the_registry_is_away(self, house: House) -> None:
+        house.registry.names[PREFIX] = "ORIGIN_1"
+        house.admit(ORIGIN, origin_body())
+        house.registry.is_away = True
+        house.advance(3600)
+        token = KEY.token(iat=house.wall(), nbf=house.wall(), exp=house.wall() + 60)
+        house.admit(ORIGIN, origin_body(status="shutting down", expiry=..., now=...), token)
+        assert house.filters.names() == {"ORIGIN_1"}
+
+    def test_what_has_expired_already_says_nothing_about_now(self, house: House) -> None:
+        house.registry.names[PREFIX] = "ORIGIN_1"
+        house.admit(ORIGIN, origin_body(expiry="2025-12-31T23:59:00Z", status="shutting down"))
+        assert house.filters.names() == frozenset()
+
+    def test_who_is_refused_says_nothing_at_all(self, house: House) -> None:
+        house.registry.names[PREFIX] = "ORIGIN_1"
+        house.refusal(ORIGIN, origin_body(status="shutting down"), f"Bearer {Key('k1').token()}")
+        assert house.filters.names() == frozenset()
+
+
+class TestCounts:
+    def test_senders_that_may_not_advertise_are_counted_by_name(self, house: House) -> None:
+        with pytest.raises(AdForbidden):
+            house.admit(ORIGIN, origin_body(**{"registry-prefix": ""}))
+        with pytest.raises(AdForbidden):
+            house.admit(ORIGIN, origin_body(), f"Bearer {Key('k1').token()}")
+        house.registry.unapproved.add(PREFIX)
+        house.advance(APPROVAL_LIFETIME_S)
+        with pytest.raises(AdRejected):
+            house.admit(ORIGIN, origin_body(name="OTHER", **{"registry-prefix": "/origins/x"}), "not a token")
+        assert house.admission.rejected() == {"unverified": 1, "ORIGIN_1": 1, "OTHER": 1}
+
+    def test_a_registry_without_an_answer_rejects_nobody(self, house: House) -> None:
+        house.registry.is_away = True
+        house.refusal(ORIGIN, origin_body())
+        assert house.admission.rejected() == {}
+
+    def test_a_refusal_carries_what_could_be_read(self, house: House) -> None:
+        assert house.refusal(ORIGIN, b"{").ad is None
+        assert house.refusal(ORIGIN, origin_body(), "not a token").ad.name == "ORIGIN_1"
+
+    def test_answers_are_counted_for_each_namespace(self, house: House) -> None:
+        house.admit(ORIGIN, origin_body())
+        house.admission.answered(house.servers[0], 200)
+        assert house.admission.received() == {("ORIGIN_1", "https://o1.example.org:8447", "Origin", "200", "/demo"): 1}
 
 
 def test_outcomes_are_counted(house: House) -> None:

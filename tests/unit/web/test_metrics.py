@@ -13,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from director_wsgi import __version__
 from director_wsgi.federation.directory import Directory
+from director_wsgi.federation.filters import Filters
 from director_wsgi.limits.breaker import BreakerSnapshot, State
 from director_wsgi.limits.deadline import Deadline
 from director_wsgi.runtime.leases import Leases
@@ -20,12 +21,12 @@ from director_wsgi.runtime.metrics import Collect, Metrics
 from director_wsgi.stat.asking import WaitingLanes
 from director_wsgi.stat.health import Sickness
 from director_wsgi.stat.report import ServerState, StatStatistics
-from director_wsgi.trust.issuer import IssuerKey, load_issuer_keys
-from director_wsgi.trust.self_issued import SCRAPE, Guard, mint
+from director_wsgi.trust.keyring import KeyRing
+from director_wsgi.trust.self_issued import SCRAPE, Guard, Issuer
 from director_wsgi.web import families, metrics
 from tests.fakes import FakeClock
 from tests.make import cache, origin
-from tests.unit.trust.test_issuer import write
+from tests.unit.trust.rings import ring_of, signed
 
 WEB = "https://director.example.org"
 O1, C1 = "https://o1.example.org:8443", "https://c1.example.org:8443"
@@ -33,17 +34,24 @@ NO_TOKEN = "Authentication is required but no token is present."
 
 
 @pytest.fixture(scope="module")
-def key(tmp_path_factory: pytest.TempPathFactory) -> IssuerKey:
-    return load_issuer_keys(None, write(tmp_path_factory.mktemp("key") / "k.pem"))[0]
+def ring(tmp_path_factory: pytest.TempPathFactory) -> KeyRing:
+    return ring_of(tmp_path_factory.mktemp("key"), wall=FakeClock())
 
 
 @pytest.fixture
-def make_client(key: IssuerKey, wall: FakeClock) -> Callable[..., FlaskClient]:
+def token(ring: KeyRing, wall: FakeClock) -> Callable[..., str]:
+    """Makes tokens that open `/metrics`, but for what is changed."""
+    (one,) = ring.outlook()
+    return lambda **changed: signed(one.key, wall(), **changed)
+
+
+@pytest.fixture
+def make_client(ring: KeyRing, wall: FakeClock) -> Callable[..., FlaskClient]:
     def make(*, is_guarded: bool = True) -> FlaskClient:
         shown = Metrics()
         shown.add(families.build)
         app = Flask(__name__)
-        guard = Guard((key,), issuer=WEB, scope=SCRAPE, wall_clock=wall) if is_guarded else None
+        guard = Guard([Issuer(WEB, ring.key_set)], scope=SCRAPE, wall_clock=wall) if is_guarded else None
         app.register_blueprint(metrics.blueprint(shown, guard=guard))
         return app.test_client()
 
@@ -51,10 +59,15 @@ def make_client(key: IssuerKey, wall: FakeClock) -> Callable[..., FlaskClient]:
 
 
 class TestRoute:
-    def test_a_token_opens(self, make_client: Callable[..., FlaskClient], key: IssuerKey, wall: FakeClock) -> None:
-        token = mint(key, issuer=WEB, scope=SCRAPE, lifetime_s=60, now=wall())
-        for scheme in ("Bearer", "bearer"):
-            answer = make_client().get("/metrics", headers={"Authorization": f"{scheme} {token}"})
+    def test_a_token_opens(self, make_client: Callable[..., FlaskClient], token: Callable[..., str]) -> None:
+        with_cookie = make_client()
+        with_cookie.set_cookie("login", token())
+        for client, header in (
+            (make_client(), f"Bearer {token()}"),
+            (make_client(), f"bearer {token()}"),
+            (with_cookie, ""),
+        ):
+            answer = client.get("/metrics", headers={"Authorization": header})
             assert answer.status_code == 200
             assert answer.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
             assert f'director_wsgi_build_info{{version="{__version__}"}} 1.0' in answer.text
@@ -67,17 +80,27 @@ class TestRoute:
         assert (answer.status_code, json.loads(answer.data)) == (403, {"status": "error", "msg": NO_TOKEN})
 
     def test_a_wrong_one_is_403_and_is_not_told_again(
-        self, make_client: Callable[..., FlaskClient], key: IssuerKey, wall: FakeClock
+        self, make_client: Callable[..., FlaskClient], token: Callable[..., str]
     ) -> None:
-        expired = mint(key, issuer=WEB, scope=SCRAPE, lifetime_s=60, now=wall() - 600)
-        other = mint(key, issuer=WEB, scope="storage.read:/", lifetime_s=60, now=wall())
+        expired, other = token(exp=1), token(scope="storage.read:/")
         foreign = jwt.encode({"iss": WEB}, "x" * 32, algorithm="HS256")
-        for token in (expired, other, foreign, "nonsense", "caf\xe9"):
-            answer = make_client().get("/metrics", headers={"Authorization": f"Bearer {token}"})
-            assert answer.status_code == 403
-            message = json.loads(answer.data)["msg"]
-            assert message.startswith("Cannot verify token: ")
-            assert token not in message
+        for wrong in (expired, other, foreign, "nonsense", "caf\xe9"):
+            with_cookie = make_client()
+            with_cookie.set_cookie("login", wrong)
+            for client, header in ((make_client(), f"Bearer {wrong}"), (with_cookie, "")):
+                answer = client.get("/metrics", headers={"Authorization": header})
+                assert answer.status_code == 403
+                message = json.loads(answer.data)["msg"]
+                assert message.startswith("Cannot verify token: ")
+                assert wrong not in message
+
+    def test_the_header_wins_over_the_cookie(
+        self, make_client: Callable[..., FlaskClient], token: Callable[..., str]
+    ) -> None:
+        client = make_client()
+        client.set_cookie("login", token())
+        assert client.get("/metrics").status_code == 200
+        assert client.get("/metrics", headers={"Authorization": "Bearer nonsense"}).status_code == 403
 
     def test_the_operator_may_open_it_to_all(self, make_client: Callable[..., FlaskClient]) -> None:
         assert make_client(is_guarded=False).get("/metrics").status_code == 200
@@ -105,7 +128,7 @@ def by(label: str, rows: list[tuple[dict[str, str], float]]) -> dict[str, float]
 
 @pytest.fixture
 def directory(clock: FakeClock) -> Directory:
-    directory = Directory(clock=clock, filtered_names={"BAD", "WORSE"})
+    directory = Directory(clock=clock)
     directory.record(origin("O1", "/a", "/b"), 600)
     directory.record(cache("C1", "/a", status="critical"), 60)
     return directory
@@ -113,20 +136,18 @@ def directory(clock: FakeClock) -> Directory:
 
 class TestFederation:
     def test_what_is_advertised_is_counted(self, directory: Directory) -> None:
-        samples = told(families.federation(directory, filtered_names=frozenset({"BAD", "WORSE"})))
+        samples = told(families.federation(directory))
         assert samples["pelican_director_server_count"] == [
             ({"server_name": "O1", "server_type": "Origin", "from_topology": "false"}, 1),
             ({"server_name": "C1", "server_type": "Cache", "from_topology": "false"}, 1),
         ]
         assert by("server_url", samples["pelican_director_server_statusweight"]) == {O1: 1, C1: 0.01}
-        assert samples["pelican_director_ttl_cache"] == [({"name": "serverAds", "type": "total"}, 2)]
-        assert samples["pelican_director_map_items_total"] == [({"name": "filteredServers"}, 2)]
         assert samples["director_wsgi_prefixes"] == [({}, 2)]
 
     def test_two_servers_of_one_name_are_one_series(self, directory: Directory) -> None:
         url = "https://other.example.org"
         directory.record(origin("O1", "/c", data_url=url, base_url=url), 600)
-        samples = told(families.federation(directory, filtered_names=()))
+        samples = told(families.federation(directory))
         assert by("server_name", samples["pelican_director_server_count"]) == {"O1": 2, "C1": 1}
 
 
@@ -161,6 +182,24 @@ class FakeEngine:
         return StatStatistics(**self._statistics)
 
 
+def test_tables_are_counted_under_pelicans_names(directory: Directory, clock: FakeClock) -> None:
+    filters = Filters(permanent=["BAD", "WORSE"], wall=clock)
+    tests: Any = SimpleNamespace(statistics=lambda: SimpleNamespace(servers=("one", "two", "three")))
+    inquiries: Any = SimpleNamespace(key_sets=SimpleNamespace(answers=range(7)))
+    engine: Any = FakeEngine(state(O1, evidence=4), state(C1, evidence=1))
+    samples = told(families.tables(directory, filters, tests, engine, inquiries))
+    assert samples["pelican_director_ttl_cache"] == [
+        ({"name": "serverAds", "type": "total"}, 2),
+        ({"name": "jwks", "type": "total"}, 7),
+    ]
+    assert by("name", samples["pelican_director_map_items_total"]) == {
+        "filteredServers": 2,
+        "healthTestUtils": 3,
+        "serverStatUtils": 2,
+        "serverStatEntries": 5,
+    }
+
+
 class TestStat:
     def stat(self, engine: Any, directory: Directory) -> dict[str, list[tuple[dict[str, str], float]]]:
         return told(families.stat(engine, directory, threads=256))
@@ -180,6 +219,16 @@ class TestStat:
         slots = [(labels, value) for labels, value in samples["director_wsgi_slots"] if labels["server_name"] == "O1"]
         assert slots == [({**o1, "kind": "limit"}, 8), ({**o1, "kind": "in_use"}, 3), ({**o1, "kind": "waiting"}, 2)]
         assert samples["director_wsgi_stat_latency_seconds"] == [(o1, 0.25)]
+
+    def test_results_are_told_in_pelicans_words(self, directory: Directory) -> None:
+        engine = FakeEngine(state(O1, results={("Succeeded", False): 3, ("Succeeded", True): 9, ("Timeout", False): 1}))
+        told_ = self.stat(engine, directory)["pelican_director_stat_total"]
+        o1 = {"server_name": "O1", "server_url": O1, "server_type": "Origin"}
+        assert told_ == [
+            ({**o1, "result": "Succeeded", "cached_result": "false"}, 3),
+            ({**o1, "result": "Succeeded", "cached_result": "true"}, 9),
+            ({**o1, "result": "Timeout", "cached_result": "false"}, 1),
+        ]
 
     def test_a_breaker_says_its_state_and_why(self, directory: Directory) -> None:
         stalling = BreakerSnapshot(
@@ -249,11 +298,18 @@ class TestStat:
 
 def test_advertisements_and_the_registry() -> None:
     admission: Any = SimpleNamespace(counts={"admitted": 4, "NotApproved": 1})
-    inquiries: Any = SimpleNamespace(permits_in_use=1)
+    counts = {("keys", "silent"): 3, ("approval", "answered"): 2}
+    inquiries: Any = SimpleNamespace(permits_in_use=1, counts=counts, waiting=4, silent_s=2.5)
     never_loaded: Any = SimpleNamespace(loaded=False)
     samples = told(families.trust(admission, inquiries, never_loaded))
     assert by("outcome", samples["director_wsgi_advertisements_total"]) == {"admitted": 4, "NotApproved": 1}
     assert by("kind", samples["director_wsgi_registry_permits"]) == {"limit": 2, "in_use": 1}
+    assert samples["director_wsgi_registry_questions_total"] == [
+        ({"question": "approval", "outcome": "answered"}, 2),
+        ({"question": "keys", "outcome": "silent"}, 3),
+    ]
+    assert samples["director_wsgi_registry_questions_waiting"] == [({}, 4)]
+    assert samples["director_wsgi_registry_silent_seconds"] == [({}, 2.5)]
     assert "director_wsgi_prefix_table_age_seconds" not in samples
     loaded: Any = SimpleNamespace(loaded=True, age_s=12.5)
     samples = told(families.trust(admission, inquiries, loaded))

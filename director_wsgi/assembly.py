@@ -1,0 +1,300 @@
+"""How a director is put together: the only place that knows which part is given to which.
+
+Building one starts no thread and opens no socket.
+"""
+
+import random
+from functools import partial
+
+from director_wsgi.director import Director
+from director_wsgi.federation.directory import Directory
+from director_wsgi.federation.filters import Filters
+from director_wsgi.federation.models import ServerAd
+from director_wsgi.federation.status import TestVerdict
+from director_wsgi.health import io_load
+from director_wsgi.health.io_load import IoLoads
+from director_wsgi.health.tests import DirectorTests, Result
+from director_wsgi.health.tokens import Tokens
+from director_wsgi.limits.deadline import Clock, Deadline, WallClock
+from director_wsgi.outbound.names import NameResolver
+from director_wsgi.policies import redirect_policy, stat_policy
+from director_wsgi.redirect.geo import Overrides
+from director_wsgi.redirect.maxmind import REFRESH_INTERVAL_S, GeoDatabase
+from director_wsgi.redirect.places import ClientPlaces, Places, ServerPlaces
+from director_wsgi.redirect.resolver import Resolver
+from director_wsgi.redirect.weights import Health
+from director_wsgi.runtime.clients import ClientWatch
+from director_wsgi.runtime.config import Config
+from director_wsgi.runtime.leases import Leases
+from director_wsgi.runtime.outgoing import MakeClient, client_maker
+from director_wsgi.runtime.periodic import PeriodicJob
+from director_wsgi.stat.engine import StatEngine
+from director_wsgi.trust import keyring
+from director_wsgi.trust.admission import Admission, help_sentence
+from director_wsgi.trust.downtimes import RegistryDowntimes
+from director_wsgi.trust.fed_token import FedTokens
+from director_wsgi.trust.federation_keys import TIMEOUT_S as FEDERATION_KEYS_TIMEOUT_S
+from director_wsgi.trust.federation_keys import FederationKeys
+from director_wsgi.trust.inquiry import Inquiries
+from director_wsgi.trust.keyring import KeyRing
+from director_wsgi.trust.minting import Minter
+from director_wsgi.trust.pool import THREADS as REGISTRY_THREADS
+from director_wsgi.trust.prefixes import AllowedPrefixes
+from director_wsgi.trust.registry import Registry
+
+REGISTRY_CONNECTIONS = REGISTRY_THREADS + 2
+"""Connections to the registry that are kept open: one for each thread that asks it, the two polls included."""
+
+TEST_CONNECTIONS = 256
+"""Connections to servers under test that are kept open: shaking hands anew costs as much as the rest of a test, and
+each server has two, for its data and for its reports."""
+
+UPKEEP_INTERVAL_S = 10.0
+"""How often expired advertisements are swept out, what belonged to their servers is given back, and downtimes that have
+begun or ended meanwhile act."""
+
+
+def key_ring(config: Config, wall: WallClock, *, strict: bool = True) -> KeyRing:
+    """The director's keys; see `KeyRing`."""
+    return KeyRing(
+        directory=config.issuer_keys_directory,
+        single=config.issuer_key,
+        extra=config.issuer_jwks,
+        wall=wall,
+        strict=strict,
+    )
+
+
+def build(
+    config: Config,
+    *,
+    clock: Clock,
+    wall: WallClock,
+    started_at: float | None,
+    make_client: MakeClient | None,
+    ring: KeyRing | None = None,
+) -> Director:
+    """Put a director together; the arguments are those of `app.create_app`."""
+    names = NameResolver(clock=clock)
+    make_client = make_client or client_maker(config, names, clock)
+    places = _places(config, names, clock)
+    loads = IoLoads(make_client(1), config.prometheus_url, clock=clock)
+    directory = Directory(
+        clock=clock,
+        capacity=config.max_servers,
+        status_time_constant_s=config.status_time_constant_s,
+    )
+    filters = Filters(permanent=config.filtered_servers, wall=wall)
+    directory.set_filtered(filters.filtered())
+    leases = Leases(clock=clock)
+    engine = StatEngine(policy=stat_policy(config), build_client=make_client, leases=leases, clock=clock)
+    registry_client = make_client(REGISTRY_CONNECTIONS)
+    registry = Registry(registry_client, config.registry_url)
+    prefixes = AllowedPrefixes(registry, clock=clock)
+    downtimes = RegistryDowntimes(registry, filters, clock=clock)
+    inquiries = Inquiries(registry, timeout_s=config.registry_timeout_s, clock=clock)
+    ring = ring or key_ring(config, wall)
+    minter = Minter(ring, wall=wall)
+    federation_keys = None if _keys_are_ours(config) else FederationKeys(make_client(1), config.jwk_url, clock=clock)
+    return Director(
+        config=config,
+        directory=directory,
+        filters=filters,
+        names=names,
+        ring=ring,
+        minter=minter,
+        federation_keys=federation_keys,
+        fed_tokens=FedTokens(
+            inquiries=inquiries,
+            prefixes=prefixes,
+            minter=minter,
+            issuer=config.discovery_url,
+            lifetime_s=config.fed_token_lifetime_s,
+            wall=wall,
+        ),
+        leases=leases,
+        engine=engine,
+        resolver=_resolver(
+            config,
+            directory,
+            engine,
+            places,
+            loads,
+            clock=clock,
+            born_at=clock() if started_at is None else started_at,
+        ),
+        registry_client=registry_client,
+        inquiries=inquiries,
+        prefixes=prefixes,
+        admission=Admission(
+            directory=directory,
+            filters=filters,
+            inquiries=inquiries,
+            prefixes=prefixes,
+            default_lifetime_s=config.advertisement_ttl_s,
+            help_text=help_sentence(
+                contact_email=config.support_contact_email,
+                contact_url=config.support_contact_url,
+                web_url=config.web_url,
+            ),
+            wall=wall,
+            locate=places.servers.of,
+        ),
+        clients=ClientWatch(),
+        tests=_tests(
+            config, directory, filters, engine, minter=minter, make_client=make_client, clock=clock, wall=wall
+        ),
+        places=places,
+        loads=loads,
+        jobs=(
+            *_place_jobs(config, places),
+            *_load_jobs(config, loads, clock),
+            PeriodicJob("director-keys", keyring.REFRESH_S, ring.refresh, at_once=False),
+            *_federation_jobs(federation_keys, clock),
+            PeriodicJob(
+                "director-prefixes",
+                lambda: prefixes.next_refresh_in_s(config.registry_query_interval_s),
+                lambda: prefixes.refresh(Deadline.after(config.registry_timeout_s, clock)),
+            ),
+            PeriodicJob(
+                "director-downtimes",
+                lambda: downtimes.next_refresh_in_s(config.registry_query_interval_s),
+                lambda: _refresh_downtimes(
+                    downtimes, filters, directory, Deadline.after(config.registry_timeout_s, clock)
+                ),
+            ),
+            PeriodicJob("director-upkeep", UPKEEP_INTERVAL_S, lambda: _keep_up(engine, filters, directory)),
+        ),
+    )
+
+
+def _places(config: Config, names: NameResolver, clock: Clock) -> Places:
+    """Who tells places. The database is read here: a client of the first second is placed like any other."""
+    overrides = Overrides([(row.network, row.latitude, row.longitude) for row in config.geoip_overrides])
+    database = GeoDatabase(config.geoip_location)
+    database.refresh()
+    return Places(
+        database=database,
+        clients=ClientPlaces(overrides, database, generator=random.Random(), clock=clock, seed=config.ranking_seed),
+        servers=ServerPlaces(overrides, database, names),
+    )
+
+
+def _tests(
+    config: Config,
+    directory: Directory,
+    filters: Filters,
+    engine: StatEngine,
+    *,
+    minter: Minter,
+    make_client: MakeClient,
+    clock: Clock,
+    wall: WallClock,
+) -> DirectorTests:
+    return DirectorTests(
+        servers=lambda: directory.snapshot().servers,
+        filtered_names=filters.names,
+        on_result=partial(_heed_test, directory, engine),
+        client=make_client(TEST_CONNECTIONS),
+        tokens=Tokens(minter, federation_issuer=config.discovery_url, web_url=config.web_url),
+        hostname=config.hostname,
+        interval_s=config.health_test_interval_s,
+        threads=config.health_test_threads,
+        clock=clock,
+        wall=wall,
+    )
+
+
+def _heed_test(directory: Directory, engine: StatEngine, server: ServerAd, result: Result) -> None:
+    """What the result of a director test changes: how a server is ranked, and whether it is asked."""
+    if result.passed:
+        directory.tested(server.data_url, TestVerdict.PASSED)
+        engine.heard_from(server.data_url)
+    elif result.failure is not None and result.is_unanswered:
+        directory.tested(server.data_url, TestVerdict.UNANSWERED)
+        engine.failed_test(server.data_url, result.failure)
+    else:
+        directory.tested(server.data_url, TestVerdict.FAILED)
+
+
+def _place_jobs(config: Config, places: Places) -> tuple[PeriodicJob, ...]:
+    if config.geoip_location is None:
+        return ()
+    return (PeriodicJob("director-places", REFRESH_INTERVAL_S, places.database.refresh, at_once=False),)
+
+
+def _keys_are_ours(config: Config) -> bool:
+    """Whether the federation's keys are those that this director publishes."""
+    own = {f"{url}/.well-known/issuer.jwks" for url in (config.web_url, config.director_url)}
+    return config.jwk_url in own
+
+
+def _federation_jobs(keys: FederationKeys | None, clock: Clock) -> tuple[PeriodicJob, ...]:
+    if keys is None:
+        return ()
+    return (
+        PeriodicJob(
+            "director-federation",
+            keys.next_refresh_in_s,
+            lambda: keys.refresh(Deadline.after(FEDERATION_KEYS_TIMEOUT_S, clock)),
+        ),
+    )
+
+
+def _load_jobs(config: Config, loads: IoLoads, clock: Clock) -> tuple[PeriodicJob, ...]:
+    if not config.prometheus_url:
+        return ()
+    return (
+        PeriodicJob(
+            "director-load", io_load.INTERVAL_S, lambda: loads.refresh(Deadline.after(io_load.TIMEOUT_S, clock))
+        ),
+    )
+
+
+def _refresh_downtimes(
+    downtimes: RegistryDowntimes, filters: Filters, directory: Directory, deadline: Deadline
+) -> None:
+    if downtimes.refresh(deadline):
+        directory.set_filtered(filters.filtered())
+
+
+def _keep_up(engine: StatEngine, filters: Filters, directory: Directory) -> None:
+    """Sweep out what has expired; a downtime that has begun or ended since the last time acts from now on."""
+    servers = directory.snapshot().servers
+    engine.retain(servers)
+    filters.retain({server.registry_prefix for server in servers.values()})
+    directory.set_filtered(filters.filtered())
+
+
+def _resolver(
+    config: Config,
+    directory: Directory,
+    engine: StatEngine,
+    places: Places,
+    loads: IoLoads,
+    *,
+    clock: Clock,
+    born_at: float,
+) -> Resolver:
+    generator = random.Random()
+    return Resolver(
+        policy=redirect_policy(config),
+        snapshot=directory.snapshot,
+        ask=engine.ask,
+        places=places.clients,
+        is_starting=lambda: clock() - born_at <= config.startup_window_s,
+        generator=generator,
+        health_of=partial(_health_of, engine, directory, loads),
+    )
+
+
+def _health_of(engine: StatEngine, directory: Directory, loads: IoLoads, server: ServerAd) -> Health:
+    health = engine.health_of(server.data_url)
+    breaker = health.breaker.snapshot() if health else None
+    return Health(
+        breaker=breaker.state if breaker else None,
+        latency_s=health.latency_s if health else None,
+        next_probe_in_s=breaker.next_probe_in_s if breaker else None,
+        status_weight=directory.status_weight(server.data_url),
+        io_load=loads.of(server.data_url),
+    )

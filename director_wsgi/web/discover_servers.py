@@ -1,0 +1,104 @@
+"""Whom Prometheus shall scrape: its HTTP service discovery.
+
+Prometheus keeps its last list when it gets an error, and drops every target that a good answer lacks. So for as long as
+servers may be missing for no fault of their own, since this process has only just begun to hear from them, or cannot
+ask the registry whether to believe them, the answer is 503.
+
+Source: Pelican `director/director.go:discoverOriginCache`.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Final
+from urllib.parse import urlsplit
+
+from flask import Blueprint, Response, request
+
+from director_wsgi.federation.models import ServerAd
+from director_wsgi.federation.snapshot import Snapshot
+from director_wsgi.limits.deadline import Clock
+from director_wsgi.web.guarded import Door, bearer_token, refusal
+from director_wsgi.web.responses import json_response, simple
+
+SETTLING_S: Final = 75.0
+"""How long after its start a process may lack servers: they advertise once a minute, and may need a second try."""
+
+RETRY_S: Final = 15
+"""When to come again if it is not known when the answer will be complete: the interval at which Pelican refreshes."""
+
+_SETTLING: Final = "This director has only just started and has not heard from every server yet"
+_NO_REGISTRY: Final = "This director knows no server, since the registry has not answered it yet"
+
+_PORTS: Final = {"http": 80, "https": 443}
+
+
+class Settling:
+    """Whether the list of servers can be taken for the whole truth. Any number of threads at once.
+
+    Args:
+        settling_s: How long after its start this process may lack servers; 0: it never does.
+        has_registry: Whether the registry has answered since then, without which no cache is admitted.
+        clock: Monotonic seconds.
+    """
+
+    def __init__(self, *, settling_s: float, has_registry: Callable[[], bool], clock: Clock) -> None:
+        self._settled_at = clock() + settling_s
+        self._has_registry = has_registry
+        self._clock = clock
+
+    def trouble(self, snapshot: Snapshot) -> tuple[str, int] | None:
+        """Why servers may be missing, and after how many seconds to come again; None if none is."""
+        left_s = self._settled_at - self._clock()
+        if left_s > 0:
+            return _SETTLING, math.ceil(left_s)
+        if not snapshot.servers and not self._has_registry():
+            return _NO_REGISTRY, RETRY_S
+        return None
+
+
+def blueprint(*, snapshot: Callable[[], Snapshot], settling: Settling, door: Door) -> Blueprint:
+    """The route of this module.
+
+    Args:
+        snapshot: The federation now.
+        settling: Whether it is complete.
+        door: Who may see it: holders of a token with the scope `pelican.director_service_discovery`.
+    """
+    routes = Blueprint("discover_servers", __name__)
+
+    @routes.get("/api/v1.0/director/discoverServers", strict_slashes=False)
+    def discover_servers() -> Response:
+        why_not = refusal(door, bearer_token(request))
+        if why_not is not None:
+            return simple(403, why_not)
+        now = snapshot()
+        trouble = settling.trouble(now)
+        if trouble is not None:
+            message, retry_after_s = trouble
+            return simple(503, message, (("Retry-After", str(retry_after_s)),))
+        return json_response([_target(ad) for ad in now.in_order() if ad.web_url])
+
+    return routes
+
+
+def _target(ad: ServerAd) -> dict[str, object]:
+    place = ad.coordinate
+    return {
+        "targets": [_host_and_port(ad.web_url)],
+        "labels": {
+            "server_type": ad.kind.value,
+            "server_name": ad.name,
+            "server_auth_url": ad.data_url,  # advertisements know no other
+            "server_url": ad.data_url,
+            "server_web_url": ad.web_url,
+            "server_lat": f"{place.latitude if place else 0:.4f}",
+            "server_long": f"{place.longitude if place else 0:.4f}",
+        },
+    }
+
+
+def _host_and_port(url: str) -> str:
+    """Prometheus wants a port whether or not the URL has one."""
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    return host if parts.port is not None else f"{host}:{_PORTS[parts.scheme]}"
