@@ -49,6 +49,7 @@ def create_app(
     clock: Clock = monotonic,
     wall: WallClock = system_wall,
     started_at: float | None = None,
+    first_started_at: float | None = None,
     make_client: MakeClient | None = None,
     ring: KeyRing | None = None,
 ) -> Flask:
@@ -58,7 +59,8 @@ def create_app(
         config: Checked.
         clock: Monotonic seconds, for everything inside.
         wall: Unix seconds, for what others have dated.
-        started_at: When the director was first started, on `clock`; None: now. Lasts over restarts of a worker.
+        started_at: Since when advertisements have been taken, on `clock`; None: now. The start-up window begins there.
+        first_started_at: When the director was first started, on `clock`; None: now. Outlives workers.
         make_client: Makes the clients of outbound calls; None: real ones.
         ring: The director's keys; None: those of the configuration. None are made here.
 
@@ -77,7 +79,9 @@ def create_app(
     _register_errors(app)
     for routes in (
         _advertisements(director, clock),
-        listings.blueprint(snapshot=director.directory.snapshot, directors=_directors(config, clock, wall), wall=wall),
+        listings.blueprint(
+            snapshot=director.directory.snapshot, directors=_directors(config, clock, wall, first_started_at), wall=wall
+        ),
         discovery.blueprint(_discovery(director), requests=metadata, proxies=TrustedProxies(config.trusted_proxies)),
         fed_token.blueprint(director.fed_tokens, timeout_s=config.registry_timeout_s, clock=clock),
         health_test.blueprint(),
@@ -137,12 +141,13 @@ def _redirects(director: Director, counters: RedirectCounters, clock: Clock, wal
     )
 
 
-def _directors(config: Config, clock: Clock, wall: WallClock) -> Directors:
+def _directors(config: Config, clock: Clock, wall: WallClock, started_at: float | None) -> Directors:
     return Directors(
         name=config.sitename,
         advertise_url=config.advertise_url,
         version=__version__,
         lifetime_s=config.ad_lifetime_s,
+        started_at=started_at,
         clock=clock,
         wall_clock=wall,
     )

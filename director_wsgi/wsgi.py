@@ -36,7 +36,8 @@ def _application() -> Flask:
         ring = _keys(config, must_be_in_order=start.is_first_worker())
     except ConfigError as error:
         start.refuse(error.problems, start.CANNOT_LOAD)
-    return create_app(config, started_at=start.first_start_at(os.environ), ring=ring)
+    # The start-up window is this worker's own: nobody has advertised to it yet, however old the director is.
+    return create_app(config, first_started_at=start.first_start_at(os.environ), ring=ring)
 
 
 def _keys(config: Config, *, must_be_in_order: bool) -> KeyRing:

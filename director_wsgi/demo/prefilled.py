@@ -35,5 +35,5 @@ def fill(directory: Directory, urls: list[str]) -> None:
 
 
 if PORTS_VARIABLE in os.environ:
-    application = create_app(start.worker_config(os.environ, Path.cwd()), started_at=start.first_start_at(os.environ))
+    application = create_app(start.worker_config(os.environ, Path.cwd()))
     fill(application.extensions["director"].directory, base_urls(os.environ[PORTS_VARIABLE]))

@@ -18,7 +18,15 @@ MAX_DIRECTORS = 100
 
 
 class Directors:
-    """A TTL table of directors. Safe between threads."""
+    """A TTL table of directors. Safe between threads.
+
+    Args:
+        name, advertise_url, version: What the entry says.
+        lifetime_s: How long it may be believed.
+        started_at: When the director was started, on `clock`; None: now.
+        clock: Monotonic seconds.
+        wall_clock: Unix seconds.
+    """
 
     def __init__(
         self,
@@ -27,6 +35,7 @@ class Directors:
         advertise_url: str,
         version: str,
         lifetime_s: float,
+        started_at: float | None = None,
         clock: Clock = monotonic,
         wall_clock: WallClock = wall,
     ) -> None:
@@ -38,7 +47,7 @@ class Directors:
         self._clock = clock
         self._lock = threading.Lock()
         self._instance_id = str(uuid.uuid4())
-        self._start_time = int(wall_clock())
+        self._start_time = int(wall_clock() - (0.0 if started_at is None else clock() - started_at))
         self._generation = 1
         self._renew_at = -float("inf")
         self._table: TTLCache[str, dict[str, object], float] = TTLCache(

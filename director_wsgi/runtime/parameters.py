@@ -131,7 +131,8 @@ class Config:
     )
     startup_window_s: float = row(
         300.0, kinds.DURATION, "Director.StartupWindow",
-        "How long after its first start the director answers 429 instead of 404 for a prefix that nobody advertises.",
+        "How long after the start of a worker it answers 429 instead of 404 for a prefix that nobody has advertised to "
+        "it.",
         check=between(0, 86400, "0s to 24h"), live=False, ours=True,
     )
     origin_response_hostnames: tuple[str, ...] = row(

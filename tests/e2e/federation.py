@@ -26,7 +26,7 @@ from director_wsgi.demo.wire import HttpsServer
 from director_wsgi.limits.deadline import Deadline
 from tests.e2e.director import LOG, director
 from tests.e2e.programs import sha256
-from tests.e2e.xrootd import XrootdOrigin, xrootd_origin
+from tests.e2e.xrootd import XrootdServer, xrootd_origin
 
 AWKWARD_NAME = "blanks and %25 100% #1,2;3 Zürich 日本.bin"
 """`%25` is part of the name: whoever decodes twice asks for another one."""
@@ -76,15 +76,15 @@ class Federation:
     director_log: Path
     ca: Path
     home: Path
-    north: XrootdOrigin
-    south: XrootdOrigin
+    north: XrootdServer
+    south: XrootdServer
     webdav_url: str
     cache_url: str
     large: bytes
     dav_objects: dict[str, bytes]
 
     @property
-    def origins(self) -> tuple[XrootdOrigin, XrootdOrigin]:
+    def origins(self) -> tuple[XrootdServer, XrootdServer]:
         """Both XRootD servers."""
         return self.north, self.south
 
@@ -122,7 +122,7 @@ def run_federation(directory: Path) -> Iterator[Federation]:
         registry = Registry()
         registry.allow_cache("localhost", [CACHED.prefix])
         registry_server = stack.enter_context(HttpsServer(registry, name="registry", tls=tls))
-        url = stack.enter_context(director(tls, directory / "director", registry_url=registry_server.url))
+        url = stack.enter_context(director(tls, directory / "director", registry_url=registry_server.url)).url
         upstream = Upstream(url, trust)
         stack.callback(upstream.close)
         cache.connect(upstream)
@@ -140,18 +140,18 @@ def run_federation(directory: Path) -> Iterator[Federation]:
         )
         _fill(federation, directory / "webdav")
         origins = [
-            _registered(registry, "NORTH", Kind.ORIGIN, north.url, (SHARED, SCRATCH, CACHED)),
-            _registered(registry, "SOUTH", Kind.ORIGIN, south.url, (SHARED,)),
-            _registered(registry, "WEBDAV", Kind.ORIGIN, webdav.url, (DAV, PROTECTED)),
+            registered(registry, "NORTH", Kind.ORIGIN, north.url, (SHARED, SCRATCH, CACHED)),
+            registered(registry, "SOUTH", Kind.ORIGIN, south.url, (SHARED,)),
+            registered(registry, "WEBDAV", Kind.ORIGIN, webdav.url, (DAV, PROTECTED)),
         ]
         # The cache asks the director which namespaces there are, so the origins come first.
-        for servers in (origins, [_registered(registry, "CACHE", Kind.CACHE, cache_server.url, ())]):
-            stack.enter_context(_advertised(servers, url, trust))
+        for servers in (origins, [registered(registry, "CACHE", Kind.CACHE, cache_server.url, ())]):
+            stack.enter_context(advertised(servers, url, trust))
         yield federation
 
 
 @contextmanager
-def _advertised(servers: Sequence[Advertised], director_url: str, trust: ssl.SSLContext) -> Iterator[None]:
+def advertised(servers: Sequence[Advertised], director_url: str, trust: ssl.SSLContext) -> Iterator[None]:
     """Keep servers advertised; the block is entered when the director has accepted all of them."""
     advertisers = [Advertiser(server, director_url=director_url, trust=trust) for server in servers]
     try:
@@ -186,7 +186,15 @@ def _fill(federation: Federation, webdav: Path) -> None:
         target.write_bytes(data)
 
 
-def _registered(registry: Registry, name: str, kind: Kind, url: str, exports: tuple[Export, ...]) -> Advertised:
+def registered(
+    registry: Registry,
+    name: str,
+    kind: Kind,
+    url: str,
+    exports: tuple[Export, ...],
+    *,
+    place: tuple[float, float] | None = None,
+) -> Advertised:
     """Register a server and its namespaces with a key of its own; returns what it has to advertise."""
     key = SigningKey()
     # A namespace that two origins serve is registered with the keys of both.
@@ -194,4 +202,13 @@ def _registered(registry: Registry, name: str, kind: Kind, url: str, exports: tu
     registry.register(Registration(prefix=prefix, name=name, keys=(key.jwk,)))
     for export in exports:
         registry.register(Registration(prefix=export.prefix, keys=(key.jwk,)))
-    return Advertised(kind=kind, name=name, url=url, registry_prefix=prefix, key=key, exports=exports)
+    return Advertised(
+        kind=kind,
+        name=name,
+        url=url,
+        registry_prefix=prefix,
+        key=key,
+        exports=exports,
+        place=place,
+        takes_tests=False,  # XRootD alone takes no reports
+    )

@@ -14,6 +14,12 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 CLIENTS_PYTHON = REPOSITORY / ".venv-clients" / "bin" / "python"
 RUN_LIMIT_S = 60.0
 
+_HTTP_PLUG_IN = """\
+url = http://*;https://*
+lib = libXrdClHttp.so
+enable = true
+"""
+
 
 def program(name: str, *, package: str) -> str:
     """Return the path of a program; where it is missing, fail in CI and skip elsewhere.
@@ -33,6 +39,22 @@ def clients_python() -> str:
     if not CLIENTS_PYTHON.exists():
         absent("the environment of the Python clients is missing (make clients)")
     return str(CLIENTS_PYTHON)
+
+
+def http_plug_in() -> str:
+    """Return the configuration by which XRootD's client speaks HTTP; fail or skip as `program` does."""
+    if not any(Path("/usr/lib").glob("*/libXrdClHttp-*.so")):
+        absent("the HTTP plug-in of XRootD's client is not installed (Debian package xrootd-client-http-plugins)")
+    return _HTTP_PLUG_IN
+
+
+def trust_directory(ca: Path, directory: Path) -> Path:
+    """Make a directory as davix looks for authorities in: of links named after the hashes of their subjects."""
+    authorities = directory / "authorities"
+    authorities.mkdir()
+    (authorities / "ca.pem").write_bytes(ca.read_bytes())
+    run([program("openssl", package="openssl"), "rehash", str(authorities)], home=directory)
+    return authorities
 
 
 def absent(what: str) -> NoReturn:

@@ -8,7 +8,7 @@ from tests.e2e.curl import Curl, Fetched
 from tests.e2e.federation import AWKWARD_NAME, QUESTION_NAME, SECRET, TOKEN, TREE, Federation
 from tests.e2e.links import links_of
 from tests.e2e.programs import sha256
-from tests.e2e.xrootd import XrootdOrigin
+from tests.e2e.xrootd import XrootdServer
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,7 @@ def test_head_shows_the_length_that_the_origin_shows(curl: Curl, federation: Fed
 @pytest.mark.parametrize("holder", ["north", "south"])
 def test_object_at_one_of_two_origins_is_found_there(curl: Curl, federation: Federation, holder: str) -> None:
     """Both ways round: whichever of the two is ranked first, one of these would fail without a stat."""
-    origin: XrootdOrigin = getattr(federation, holder)
+    origin: XrootdServer = getattr(federation, holder)
     path = f"/shared/only-{holder}.txt"
     got = curl(federation.url(path))
     assert (got.status, came_from(got)) == (200, origin.url)

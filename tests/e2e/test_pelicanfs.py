@@ -1,41 +1,17 @@
 """pelicanfs, Pelican's own Python client, as a process of its own environment."""
 
-import json
-from pathlib import Path
-from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 import pytest
 
 from tests.e2e.federation import AWKWARD_NAME, QUESTION_NAME, TREE, Federation
-from tests.e2e.programs import clients_python, run, sha256, sha256_of
-
-CHILD = Path(__file__).with_name("pelicanfs_child.py")
-
-
-class PelicanFS:
-    """One pelicanfs file system per call of `ask`: nothing is remembered between them."""
-
-    def __init__(self, federation: Federation) -> None:
-        self._python = clients_python()
-        self._federation = federation
-
-    def ask(self, *calls: tuple[str, ...], direct_reads: bool = False) -> list[Any]:
-        """Make the calls in one file system and return their results, an error in place of a result."""
-        host = urlsplit(self._federation.director_url).netloc
-        task = {"federation": f"pelican://{host}", "direct_reads": direct_reads, "calls": calls}
-        done = run(
-            [self._python, "-W", "ignore", str(CHILD)],
-            home=self._federation.home,
-            environment={"SSL_CERT_FILE": str(self._federation.ca)},
-            stdin=json.dumps(task).encode(),
-        )
-        return [answer["result"] if "result" in answer else answer["error"] for answer in json.loads(done.stdout)]
+from tests.e2e.pelicanfs_client import PelicanFS
+from tests.e2e.programs import sha256, sha256_of
 
 
 @pytest.fixture(scope="module")
 def pelicanfs(federation: Federation) -> PelicanFS:
-    return PelicanFS(federation)
+    return PelicanFS(federation.director_url, federation.ca, federation.home)
 
 
 def shown(data: bytes) -> dict[str, object]:

@@ -1,58 +1,17 @@
-"""xrdcp through XRootD's client plug-in for HTTP, which davix carries out.
+"""xrdcp through XRootD's client plug-in for HTTP, which davix carries out."""
 
-Reading only: davix 0.8 follows no redirect of a PUT that it streams, and xrdcp ends with 0 all the same.
-"""
-
-import subprocess
 from pathlib import Path
 
 import pytest
 
 from tests.e2e.federation import AWKWARD_NAME, QUESTION_NAME, Federation
-from tests.e2e.programs import absent, program, run, sha256_of
-
-PLUG_IN = """\
-url = http://*;https://*
-lib = libXrdClHttp.so
-enable = true
-"""
-
-
-class Xrdcp:
-    """Runs xrdcp with the HTTP plug-in and the test authority."""
-
-    def __init__(self, federation: Federation) -> None:
-        self._program = program("xrdcp", package="xrootd-client")
-        if not any(Path("/usr/lib").glob("*/libXrdClHttp-*.so")):
-            absent("the HTTP plug-in of xrdcp is not installed (Debian package xrootd-client-http-plugins)")
-        self._home = federation.home
-        plug_ins = federation.home / "plug-ins"
-        plug_ins.mkdir()
-        (plug_ins / "http.conf").write_text(PLUG_IN)
-        # davix finds authorities in a directory of links named after the hashes of their subjects.
-        authorities = federation.home / "authorities"
-        authorities.mkdir()
-        (authorities / "ca.pem").write_bytes(federation.ca.read_bytes())
-        run([program("openssl", package="openssl"), "rehash", str(authorities)], home=federation.home)
-        self._environment = {
-            "XRD_PLUGINCONFDIR": str(plug_ins),
-            "X509_CERT_DIR": str(authorities),
-            "XRD_LOGLEVEL": "Warning",
-        }
-
-    def __call__(self, source: str, target: str, *, expect: int | None = 0) -> subprocess.CompletedProcess[bytes]:
-        """Copy, overwriting what is there."""
-        return run(
-            [self._program, "--allow-http", "--nopbar", "--force", source, target],
-            home=self._home,
-            environment=self._environment,
-            expect=expect,
-        )
+from tests.e2e.programs import sha256_of
+from tests.e2e.xrdcp import Xrdcp
 
 
 @pytest.fixture(scope="module")
 def xrdcp(federation: Federation) -> Xrdcp:
-    return Xrdcp(federation)
+    return Xrdcp(federation.ca, federation.home)
 
 
 def test_copy_of_a_large_object_is_byte_for_byte(xrdcp: Xrdcp, federation: Federation, tmp_path: Path) -> None:
