@@ -7,6 +7,7 @@ itself.
 The way of a request, from top to bottom; every arrow between the rooms points down, and import-linter holds it so::
 
     web        HTTP in, HTTP out; the only Flask
+    health     director tests of origins and caches; how busy they are
     redirect   resolver: match, ask, rank, choose, tell          trust   admission: may this server say this?
     stat       one HEAD per server, within one deadline; the director's threads
     federation who is advertised now                             runtime configuration, process, leases
@@ -14,11 +15,12 @@ The way of a request, from top to bottom; every arrow between the rooms points d
     limits     deadline, slots, lanes, breaker, flights, TTL table: they know nothing of directors
     errors     what may end a request
 
-`director` puts the parts together, `app` puts them behind Flask's routes, `wsgi` is what gunicorn loads, `cli` is the
-command `director-wsgi`, `demo` is a small federation on loopback.
+`director` is the parts, `assembly` puts them together, `app` puts them behind Flask's routes, `wsgi` is what gunicorn
+loads, `cli` is the command `director-wsgi`, `demo` is a small federation on loopback.
 
 Read in this order: `redirect.resolver` (the whole on one screen), `redirect.request` (what travels),
-`federation.snapshot`, `stat.engine`, `outbound.client`, `trust.admission`, `director`.
+`federation.snapshot`, `stat.engine`, `outbound.client`, `trust.admission`, `health.tests`,
+`assembly`.
 """
 
 __version__ = "0.1.0"
