@@ -6,8 +6,9 @@
 * `exchange`: one request and one response, as values; `bodies`, `wire`: put a service on an HTTPS port.
 * `registry`; `origin` over `storage`, `ranges` and `multistatus`; `cache` over `copies` and `upstream`: the services.
   They know no port.
-* `ads`, `advertiser`: tell the director of one server, again and again.
-* `samples`, `federation`: what is in it, and how it is brought up.
+* `federation_keys`, `reports`, `monitored`: how a server lives with the director's tests.
+* `ads`, `advertiser`: tell the director of one server, again and again; `fed_token`: what a cache gets from it.
+* `samples`, `running`, `federation`: what is in it, and how it is brought up.
 * `director`: the director as a process of its own; `command`: all of it together, until
   Ctrl-C, with `suggestions` of what to try.
 

@@ -38,6 +38,7 @@ class Advertised:
         registry_prefix: What it is registered as.
         exports: An origin's namespaces; a cache serves what the director lists.
         place: Latitude and longitude in degrees, or None if it does not say.
+        takes_tests: Whether it understands a director's tests and reports; one that does not asks for none.
     """
 
     kind: Kind
@@ -47,6 +48,7 @@ class Advertised:
     key: SigningKey
     exports: tuple[Export, ...] = ()
     place: tuple[float, float] | None = None
+    takes_tests: bool = True
 
 
 class AdBuilder:
@@ -91,8 +93,7 @@ class AdBuilder:
             "data-url": self.server.url,
             "web-url": self.server.url,
             "downtimes": [],
-            # Inverted: no tests, please. Neither the reports of a director nor its test files are understood here.
-            "directorTest": True,
+            "directorTest": not self.server.takes_tests,  # inverted on the wire
             "now": timestamp(now),
             "status": status,
         }

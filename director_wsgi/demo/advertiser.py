@@ -7,6 +7,7 @@ import json
 import logging
 import ssl
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import urllib3
@@ -55,6 +56,7 @@ class Advertiser:
         director_url: str,
         trust: ssl.SSLContext,
         interval_s: float = 20.0,
+        status: Callable[[], str] = lambda: "ok",
         now: WallClock = wall,
     ) -> None:
         """Prepare; nothing is sent before `start`.
@@ -64,12 +66,14 @@ class Advertiser:
             director_url: Without a slash at its end.
             trust: Believes the director's certificate.
             interval_s: From one advertisement that was taken to the next.
+            status: The server's health, in Pelican's words; asked on the thread that advertises.
             now: The wall clock that advertisements are dated by.
         """
         self.server = server
         self._director_url = director_url
         self._builder = AdBuilder(server, now=now)
         self._interval_s = interval_s
+        self._status = status
         self._pool = urllib3.PoolManager(num_pools=1, maxsize=1, ssl_context=trust)
         self._changed = threading.Condition()
         self._begun = 0
@@ -129,7 +133,7 @@ class Advertiser:
         failures = 0
         while self._begin():
             try:
-                self._advertise("ok", TRY_S)
+                self._advertise(self._status(), TRY_S)
             except AdFailedError as error:
                 wait_s = error.retry_after_s or min(RETRY_S * 2 ** min(failures, 10), self._interval_s)
                 failures += 1

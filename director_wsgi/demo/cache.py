@@ -70,6 +70,10 @@ class Cache:
         """Say where what is not there can be had."""
         self._upstream = upstream
 
+    def forget(self, path: str) -> None:
+        """Drop the copy that anybody may read, if there is one."""
+        self._copies.forget(_key(path, None))
+
     def answer(self, request: Request) -> Response:
         """See `exchange.Service`."""
         if request.method == "OPTIONS":
@@ -89,7 +93,7 @@ class Cache:
             return text_response(504 if error.is_late else 502, "the origin could not be asked")
 
     def _object(self, upstream: Asks, request: Request, deadline: Deadline) -> Response:
-        key = (request.path, hashlib.sha256((request.bearer or "").encode()).hexdigest())
+        key = _key(request.path, request.bearer)
         for _ in range(2):
             found = self._copies.open(key)
             if found:
@@ -133,6 +137,10 @@ class Cache:
                 _logger.warning("GET %s: %s", request.path, error)
                 return _given_up()
         return None
+
+
+def _key(path: str, token: str | None) -> Key:
+    return path, hashlib.sha256((token or "").encode()).hexdigest()
 
 
 def _describe(upstream: Asks, request: Request, deadline: Deadline) -> Response:

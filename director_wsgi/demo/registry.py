@@ -6,10 +6,12 @@ Source: Pelican `registry/registry.go`, `registry/registry_oidc.go`. A prefix is
 
 import json
 import threading
+import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from director_wsgi.demo.exchange import Request, Response, json_response
+from director_wsgi.limits.deadline import WallClock, wall
 
 API = "/api/v1.0/registry"
 _OPENID = "/.well-known/openid-configuration"
@@ -36,9 +38,11 @@ class Registration:
 class Registry:
     """What is registered; may be changed at any time, from any thread, and takes effect with the next request."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, now: WallClock = wall) -> None:
+        self._now = now
         self._lock = threading.Lock()
         self._registrations: dict[str, Registration] = {}
+        self._downtimes: dict[str, dict[str, object]] = {}
         self._allowed: dict[str, tuple[str, ...]] = {}
 
     def register(self, registration: Registration) -> None:
@@ -67,6 +71,20 @@ class Registry:
         with self._lock:
             self._allowed[host] = tuple(prefixes)
 
+    def take_down(self, prefix: str) -> None:
+        """Announce a downtime of a server, from now on and without an end.
+
+        Raises:
+            KeyError: Its prefix is not registered.
+        """
+        with self._lock:
+            self._downtimes[prefix] = _downtime(self._registrations[prefix].name, int(self._now() * 1000))
+
+    def bring_back(self, prefix: str) -> None:
+        """Withdraw the downtime of a server, if there is one."""
+        with self._lock:
+            self._downtimes.pop(prefix, None)
+
     def answer(self, request: Request) -> Response:
         """See `exchange.Service`."""
         path = request.path
@@ -75,7 +93,8 @@ class Registry:
         if request.method not in ("GET", "HEAD"):
             return _error(405, "method not allowed")
         if path == "/api/v1.0/downtime":
-            return json_response(200, [])
+            with self._lock:
+                return json_response(200, list(self._downtimes.values()))
         if path == f"{API}/caches/allowedPrefixes":
             with self._lock:
                 return json_response(200, {host: list(prefixes) for host, prefixes in self._allowed.items()})
@@ -120,6 +139,25 @@ class Registry:
         if registration is None:
             return _error(404, "the prefix is not registered")
         return json_response(200, {"keys": [dict(key) for key in registration.keys]})
+
+
+def _downtime(name: str, now_ms: int) -> dict[str, object]:
+    return {
+        "id": str(uuid.uuid4()),
+        "serverName": name,
+        "serverId": "",
+        "createdBy": "admin",
+        "updatedBy": "admin",
+        "source": "registry",
+        "class": "UNSCHEDULED",
+        "description": "",
+        "severity": "Outage (completely inaccessible)",
+        "startTime": now_ms,
+        "endTime": -1,
+        "createdAt": now_ms,
+        "updatedAt": now_ms,
+        "deletedAt": None,
+    }
 
 
 def _error(status: int, sentence: str) -> Response:

@@ -71,6 +71,10 @@ def suggestions(director_url: str, ca_file: Path, token_file: Path) -> Iterator[
     )
     yield Suggestion(shows="what clients discover", line=line("-s", "/.well-known/pelican-configuration"))
     yield Suggestion(shows="the directors of the federation", line=line("-s", "/api/v1.0/director/directors"))
+    yield Suggestion(
+        shows="its servers: each tested every 15 s (healthStatus), told so, and saying so (serverStatus)",
+        line=line("-s", "/api/v1.0/director_ui/servers"),
+    )
     yield Suggestion(shows="its namespaces", line=line("-s", "/api/v2.0/director/listNamespaces"))
 
 

@@ -1,4 +1,4 @@
-"""Who signs what: a server's key, its tokens, and the reading of them at an origin.
+"""Who signs what: a server's key, its tokens, and the reading of tokens at a server.
 
 Source: Pelican `token/token_create.go`; RFC 7638 for the name of a key.
 """
@@ -65,19 +65,41 @@ class SigningKey:
 
     def permits(self, token: str, *, issuer: str, scope: str, now: WallClock = wall) -> bool:
         """Whether `token` was signed with this key for `issuer`, is in force, and grants `scope`."""
-        try:
-            # PyJWT reads the wall clock itself, so times are judged here.
-            claims = jwt.decode(
-                token,
-                self._key.public_key(),
-                algorithms=["ES256"],
-                issuer=issuer,
-                options={"verify_aud": False, "verify_exp": False, "verify_nbf": False, "verify_iat": False},
-            )
-            in_force = float(claims["nbf"]) - LEEWAY_S <= now() <= float(claims["exp"]) + LEEWAY_S
-            return in_force and scope in str(claims["scope"]).split(" ")
-        except (jwt.InvalidTokenError, KeyError, TypeError, ValueError):
-            return False
+        return grants(token, jwt.PyJWK(dict(self.jwk)), issuer=issuer, scope=scope, now=now)
+
+
+def grants(
+    token: str, key: jwt.PyJWK, *, issuer: str, scope: str, audience: str | None = None, now: WallClock = wall
+) -> bool:
+    """Whether a token was signed with a key, by an issuer, is in force, and grants a scope.
+
+    Args:
+        token: Whatever was sent.
+        key: A public one.
+        issuer: Who must have issued it.
+        scope: A word that must be in its scope, letter by letter.
+        audience: Who it must be for; None: anybody.
+        now: The wall clock.
+    """
+    try:
+        # PyJWT reads the wall clock itself, so times are judged here.
+        claims = jwt.decode(
+            token,
+            key,
+            algorithms=[key.algorithm_name],
+            issuer=issuer,
+            audience=audience,
+            options={
+                "verify_aud": audience is not None,
+                "verify_exp": False,
+                "verify_nbf": False,
+                "verify_iat": False,
+            },
+        )
+        in_force = float(claims["nbf"]) - LEEWAY_S <= now() <= float(claims["exp"]) + LEEWAY_S
+        return in_force and scope in str(claims["scope"]).split(" ")
+    except (jwt.InvalidTokenError, KeyError, TypeError, ValueError):
+        return False
 
 
 def thumbprint(jwk: Mapping[str, str]) -> str:

@@ -16,6 +16,7 @@ import pytest
 import urllib3
 
 from director_wsgi.demo.certificates import trusting
+from tests.process.child import wait_until
 
 LIMIT_S = 60.0
 READY = "Ctrl-C ends everything"
@@ -97,6 +98,21 @@ def test_the_first_line_brings_bytes_and_ctrl_c_leaves_nothing(tmp_path: Path) -
         assert running.end(signal.SIGINT) == 0
         assert running.said().endswith("Ended; nothing is left.\n")
         assert not group_exists(director)
+        assert list(running.temporary.iterdir()) == []
+
+
+def test_every_server_passes_the_directors_tests(tmp_path: Path) -> None:
+    with demo(tmp_path) as running:
+        running.wait_for(READY)
+        lines = [shlex.split(line) for line in running.said().splitlines() if line.startswith("curl ")]
+        (line,) = [words for words in lines if words[-1].endswith("/director_ui/servers")]
+        with urllib3.PoolManager(ssl_context=trusting(Path(line[line.index("--cacert") + 1])), timeout=10) as client:
+
+            def statuses() -> list[str]:
+                return [server["healthStatus"] for server in client.request("GET", line[-1]).json()]
+
+            wait_until(lambda: statuses() == ["OK"] * 5, "every server to be well")
+        assert running.end(signal.SIGINT) == 0
         assert list(running.temporary.iterdir()) == []
 
 

@@ -1,5 +1,6 @@
 """The demo's servers among themselves, around a stand-in for the director."""
 
+import json
 import os
 import socket
 import threading
@@ -12,8 +13,11 @@ import urllib3
 
 from director_wsgi.demo.certificates import Authority, trusting
 from director_wsgi.demo.exchange import text_response
+from director_wsgi.demo.fed_token import FederationToken
 from director_wsgi.demo.federation import Federation, NotReadyError
+from director_wsgi.demo.monitored import MONITORING, REPORT_SCOPE
 from director_wsgi.demo.samples import AWKWARD_NAME, ORIGINS, RANDOM_BYTES
+from director_wsgi.demo.tokens import SigningKey
 from director_wsgi.demo.wire import HttpsServer
 from director_wsgi.limits.deadline import Deadline
 from tests.servers.demo.stand_in import StandIn
@@ -121,6 +125,80 @@ def test_an_object_written_at_the_origin_can_be_read(joined: Federation, client:
     assert client.request("GET", url).data == data
     assert client.request("DELETE", url).status == 204
     assert client.request("HEAD", url).status == 404
+
+
+def test_the_director_and_nobody_else_keeps_test_files_at_origins(
+    joined: Federation, director: HttpsServer, stand_in: StandIn, client: urllib3.PoolManager
+) -> None:
+    origin, other = joined.origins
+    url = f"{origin.url}{MONITORING}/directorTest/director-test-2026-01-01T00:00:00Z.txt"
+    scope = "storage.read:/ storage.modify:/"
+
+    def ask(method: str, token: str, body: bytes | None = None) -> urllib3.BaseHTTPResponse:
+        return client.request(method, url, headers={"Authorization": f"Bearer {token}"}, body=body)
+
+    token = stand_in.token(director.url, audience=origin.url, scope=scope)
+    for refused in (
+        origin.token(),
+        stand_in.token(director.url, audience=other.url, scope=scope),
+        stand_in.token(other.url, audience=origin.url, scope=scope),
+        SigningKey().sign(issuer=director.url, subject="d", audience=[origin.url], scope=scope, lifetime_s=60.0),
+    ):
+        assert ask("PUT", refused, b"x").status == 403
+    assert ask("GET", token).status == 404
+    assert ask("PUT", token, b"test").status == 201
+    assert ask("GET", token).data == b"test"
+    assert ask("DELETE", token).status == 204
+    assert list(origin.storage.members(f"{MONITORING}/directorTest")) == []
+
+
+def test_what_the_director_reports_is_in_the_next_advertisement(
+    joined: Federation, director: HttpsServer, stand_in: StandIn, client: urllib3.PoolManager
+) -> None:
+    for server, told, said in zip(
+        joined.servers, ["ok", "error", "ok", "error", "ok"], ["ok", "critical"] * 2 + ["ok"], strict=True
+    ):
+        name = server.advertised.name
+        assert {ad["status"] for _, ad, _ in stand_in.ads if ad["name"] == name} == {"warning"}
+        token = stand_in.token(director.url, audience=server.url, scope=REPORT_SCOPE)
+        reply = client.request(
+            "POST",
+            f"{server.url}/api/v1.0/{server.advertised.kind.value}/directorTest",
+            headers={"Authorization": f"Bearer {token}"},
+            body=json.dumps({"status": told, "message": "", "timestamp": 1}).encode(),
+        )
+        assert reply.status == 200
+        number = server.advertiser.advertise_now()
+        assert server.advertiser.wait_for(number, Deadline.after(20))
+        assert [ad["status"] for _, ad, _ in stand_in.ads if ad["name"] == name][-1] == said
+
+
+def test_every_cache_gets_a_federation_token_for_its_registered_name(joined: Federation, stand_in: StandIn) -> None:
+    for cache in joined.caches:
+        assert cache.federation_token is not None
+        assert cache.federation_token.wait(Deadline.after(20))
+    asked = sorted(stand_in.asked_for_tokens, key=lambda query: query["host"])
+    assert asked == [
+        {"host": name, "sType": "Cache"} for name in ("CACHE-CHICAGO", "CACHE-LOS-ANGELES", "CACHE-NEW-YORK")
+    ]
+
+
+def test_a_federation_token_that_was_refused_is_asked_for_again(
+    federation: Federation, director: HttpsServer, stand_in: StandIn
+) -> None:
+    stand_in.has_tokens = False
+    token = FederationToken(
+        federation.caches[0].advertised, director_url=director.url, trust=trusting(federation.authority.ca_file)
+    )
+    token.start()
+    try:
+        assert not token.wait(Deadline.after(0.3))
+        stand_in.has_tokens = True
+        assert token.wait(Deadline.after(20))
+        assert token.value
+    finally:
+        token.stop()
+        assert token.join(Deadline.after(20))
 
 
 def test_a_refused_advertisement_is_sent_again(

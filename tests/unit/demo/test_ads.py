@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import jwt
 import pytest
 
@@ -68,6 +70,11 @@ def test_a_cache_repeats_what_was_listed_and_allows_nothing_itself(cache: AdBuil
     assert not any(ad["capabilities"].values())
     assert (ad["token-issuer"], ad["requiredFeatures"], ad["storageType"]) == (None, None, "")
     assert "coordinate" not in ad
+
+
+def test_only_who_does_not_understand_tests_asks_for_none(origin: AdBuilder) -> None:
+    assert origin.ad()["directorTest"] is False
+    assert AdBuilder(replace(origin.server, takes_tests=False)).ad()["directorTest"] is True
 
 
 def test_every_advertisement_is_the_next_generation_of_one_instance(origin: AdBuilder, wall: FakeClock) -> None:

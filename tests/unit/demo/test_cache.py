@@ -103,6 +103,16 @@ def test_a_copy_fetched_with_a_token_is_for_that_token_only(cache: Cache, upstre
     assert [token for _, _, token, _ in upstream.asked] == ["one", "two", None]
 
 
+def test_what_is_to_be_forgotten_is_fetched_again_and_tokens_keep_theirs(cache: Cache, upstream: FakeUpstream) -> None:
+    for authz in ("", "t"):
+        content(cache.answer(asking("GET", "/x", authz=authz)))
+    cache.forget("/x")
+    cache.forget("/never-there")
+    for authz in ("", "t"):
+        content(cache.answer(asking("GET", "/x", authz=authz)))
+    assert [token for _, _, token, _ in upstream.asked] == [None, "t", None]
+
+
 @pytest.mark.parametrize(("said", "told"), [(404, 404), (401, 401), (403, 403), (409, 409), (500, 502), (429, 502)])
 @pytest.mark.parametrize("method", ["GET", "HEAD", "PROPFIND"])
 def test_a_refusal_is_handed_on_and_not_remembered(

@@ -3,6 +3,8 @@ import json
 import pytest
 
 from director_wsgi.demo.registry import API, Registration, Registry
+from director_wsgi.federation.downtimes import downtimes_of_registry
+from tests.fakes import FakeClock
 from tests.unit.demo.ask import asking, content
 
 KEY = {"kty": "EC", "kid": "one"}
@@ -64,6 +66,28 @@ def test_name_of_a_server(registry: Registry) -> None:
     assert status == 200
     assert isinstance(document, dict)
     assert document["name"] == "O1"
+
+
+def test_a_server_is_down_from_the_moment_it_is_taken_down_until_it_is_back(wall: FakeClock) -> None:
+    registry = Registry(now=wall)
+    registry.register(Registration(prefix="/origins/h:1", name="O1"))
+    registry.take_down("/origins/h:1")
+    _, listed = get(registry, "/api/v1.0/downtime")
+    assert isinstance(listed, list)
+    (downtime,), problems = downtimes_of_registry(listed)
+    assert problems == 0
+    assert (downtime.server_name, downtime.source) == ("O1", "registry")
+    assert not downtime.is_active(wall.now - 1)
+    assert downtime.is_active(wall.now)
+    assert downtime.is_active(wall.now + 1e9)
+    registry.bring_back("/origins/h:1")
+    registry.bring_back("/origins/never-there")
+    assert get(registry, "/api/v1.0/downtime") == (200, [])
+
+
+def test_only_who_is_registered_can_be_down(registry: Registry) -> None:
+    with pytest.raises(KeyError):
+        registry.take_down("/origins/none")
 
 
 def test_nothing_is_down_and_caches_are_free_until_restricted(registry: Registry) -> None:
