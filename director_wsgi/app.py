@@ -12,6 +12,7 @@ from director_wsgi.errors import DirectorError
 from director_wsgi.federation.directors import Directors
 from director_wsgi.limits.deadline import Clock, WallClock, monotonic
 from director_wsgi.limits.deadline import wall as system_wall
+from director_wsgi.limits.lanes import Lanes
 from director_wsgi.redirect.request import Endpoint
 from director_wsgi.runtime.config import Config
 from director_wsgi.runtime.metrics import Metrics
@@ -35,6 +36,7 @@ from director_wsgi.web import (
 )
 from director_wsgi.web.addresses import TrustedProxies
 from director_wsgi.web.entrance import JOB_ID, AnythingConverter, Entrance
+from director_wsgi.web.long_answers import LongAnswers, share_of
 from director_wsgi.web.requests import RequestReader, Steering
 from director_wsgi.web.responses import CORS, error_response, simple
 
@@ -71,6 +73,8 @@ def create_app(
     counters = RedirectCounters()
     metadata = discovery.MetadataRequests()
     health = _component_health(director, wall)
+    long_answers = Lanes(share_of(config.threads))
+    shown = _metrics(director, counters, metadata, health, long_answers)
     app = Flask("director_wsgi", static_folder=None)
     app.extensions["director"] = director
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False  # the last route answers OPTIONS for every path
@@ -99,11 +103,12 @@ def create_app(
         component_health.blueprint(
             health, door=None if config.health_monitoring_public else director.guard_for(SCRAPE, wall)
         ),
-        metrics.blueprint(_metrics(director, counters, metadata, health), guard=_metrics_guard(director, wall)),
+        metrics.blueprint(shown, guard=_metrics_guard(director, wall)),
         _redirects(director, counters, clock, wall),  # last: it takes what no other route takes
     ):
         app.register_blueprint(routes)
-    app.wsgi_app = Entrance(app.wsgi_app)  # type: ignore[method-assign]
+    sending = LongAnswers(app.wsgi_app, lanes=long_answers, proxies=TrustedProxies(config.trusted_proxies), clock=clock)
+    app.wsgi_app = Entrance(sending)  # type: ignore[method-assign]
     return app
 
 
@@ -203,6 +208,7 @@ def _metrics(
     counters: RedirectCounters,
     metadata: discovery.MetadataRequests,
     health: component_health.ComponentHealth,
+    long_answers: Lanes,
 ) -> Metrics:
     shown = Metrics()
     for collect in (
@@ -212,6 +218,7 @@ def _metrics(
         counters.collect,
         families.stat(director.engine, director.directory, threads=director.config.stat_threads),
         families.clients(director.clients),
+        families.long_answers(long_answers),
         families.trust(director.admission, director.inquiries, director.prefixes),
         families.keys(director.fed_tokens, director.federation_keys),
         metadata.collect,

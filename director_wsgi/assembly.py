@@ -45,9 +45,10 @@ from director_wsgi.trust.registry import Registry
 REGISTRY_CONNECTIONS = REGISTRY_THREADS + 2
 """Connections to the registry that are kept open: one for each thread that asks it, the two polls included."""
 
-TEST_CONNECTIONS = 256
-"""Connections to servers under test that are kept open: shaking hands anew costs as much as the rest of a test, and
-each server has two, for its data and for its reports."""
+TEST_CONNECTIONS = 2_500
+"""Connections to servers under test that are kept open: shaking hands anew costs twice as much as the rest of a test,
+and each server has two, for its data and for its reports. Since all have their turn one after the other, too few of
+them would be as good as none."""
 
 UPKEEP_INTERVAL_S = 10.0
 """How often expired advertisements are swept out, what belonged to their servers is given back, and downtimes that have
@@ -261,6 +262,7 @@ def _refresh_downtimes(
 def _keep_up(engine: StatEngine, filters: Filters, directory: Directory) -> None:
     """Sweep out what has expired; a downtime that has begun or ended since the last time acts from now on."""
     servers = directory.snapshot().servers
+    directory.tell_expired()
     engine.retain(servers)
     filters.retain({server.registry_prefix for server in servers.values()})
     directory.set_filtered(filters.filtered())

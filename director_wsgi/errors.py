@@ -20,6 +20,7 @@ What ends a request or a start-up is one of these::
        ├─ AdForbidden         its token, or its registration
        │  └─ NotApproved      registered, but not approved by an administrator
        ├─ IncompatibleVersion its sender is too old
+       ├─ TooManyAds          other long ones are being read; the sender shall come again
        └─ RegistryUnavailable cannot be decided now; the sender shall come again
 
 The HTTP status of each stands in one table, `web.responses.STATUS_OF`.
@@ -119,6 +120,16 @@ class NotApproved(AdForbidden):
 
 class IncompatibleVersion(AdRejected):
     """The sender's software is older than this director supports."""
+
+
+class TooManyAds(AdRejected):
+    """Other long advertisements are being read; nothing is known against the sender.
+
+    Attributes:
+        retry_after_s: When to come again, whole seconds.
+    """
+
+    retry_after_s = 2
 
 
 class RegistryUnavailable(AdRejected):

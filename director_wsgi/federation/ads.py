@@ -9,6 +9,7 @@ Source: Pelican `server_structs/director.go:OriginAdvertise`; the checks, `direc
 
 import re
 from dataclasses import dataclass
+from ipaddress import IPv6Address
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -31,6 +32,13 @@ MAX_NAMESPACES = 20_000
 
 MAX_NAMESPACE_CHARS = 65_536
 """Text of one element; far more than any real one, and a bound on what `wire` keeps."""
+
+MAX_OTHER_CHARS = 1 << 20
+"""Text of all members but `namespaces` together. Much may be made of little text: `[]`, without end, becomes thirty
+times as many bytes, and whoever likes can send it, since an advertisement is read before its sender is known."""
+
+MAX_MEMBERS = 1000
+"""Members of the object."""
 
 _SHORT_ELEMENT = 4096  # longer ones are parsed each time; it bounds the search for an element's end
 
@@ -90,23 +98,31 @@ def _members(text: str) -> tuple[dict[str, Any], tuple[NamespaceAd, ...]]:
     """The members of the object that `text` begins with; the namespaces apart."""
     values: dict[str, Any] = {}
     namespaces: tuple[NamespaceAd, ...] = ()
+    room = MAX_OTHER_CHARS
+    count = 0
     at = skip_blanks(text, 0)
     if not text.startswith("{", at):
-        value, _ = decode(text, at)
+        value, _ = decode(text, at, room)
         if value is not None:
             raise WireError("cannot unmarshal this into Go value of type server_structs.OriginAdvertise")
         return values, namespaces  # null says nothing, so the first required field is what will be missed
     at = skip_blanks(text, at + 1)
     while not text.startswith("}", at):
-        key, at = decode(text, at)
+        count += 1
+        if count > MAX_MEMBERS:
+            raise WireError(f"the object has more than {MAX_MEMBERS} members")
+        key, end = decode(text, at, room)
         if not isinstance(key, str):
             raise WireError("a key of the object is not a string")
-        at = expect(text, at, ":")
+        room -= end - at
+        at = expect(text, end, ":")
         is_namespaces = key.casefold() == "namespaces"
         if is_namespaces and text.startswith("[", at):
             namespaces, at = _namespaces(text, at)
         else:
-            values[key], at = decode(text, at)
+            values[key], end = decode(text, at, room)
+            room -= end - at
+            at = end
             if is_namespaces and values[key] is not None:
                 raise wrong_type(values[key], "OriginAdvertise.namespaces", "[]server_structs.NamespaceAd")
         at = skip_blanks(text, at)
@@ -127,7 +143,7 @@ def _namespaces(text: str, at: int) -> tuple[tuple[NamespaceAd, ...], int]:
         end = text.find(boundary, at, at + _SHORT_ELEMENT) + 1
         namespace = _known.get(text[at:end]) if end else None
         if namespace is None:
-            value, end = decode(text, at)
+            value, end = decode(text, at, MAX_NAMESPACE_CHARS)
             namespace = _namespace(text[at:end], value)
         found.setdefault(namespace.path, namespace)
         count += 1
@@ -148,8 +164,6 @@ def _namespace(text: str, value: object) -> NamespaceAd:
         value = {}
     if not isinstance(value, dict):
         raise wrong_type(value, "OriginAdvertise.namespaces", "server_structs.NamespaceAd")
-    if len(text) > MAX_NAMESPACE_CHARS:
-        raise WireError(f"an element of namespaces is longer than {MAX_NAMESPACE_CHARS} characters")
     fields = Fields(value, "NamespaceAd", "namespaces.")
     path = _prefix(fields)
     value[fields.key("path")] = path
@@ -275,11 +289,21 @@ def _broker_url(url: str, kind: ServerKind) -> str:
 def _usable(url: str) -> re.Match[str] | None:
     """An http or https URL with a host, and nothing that could not stand in a header; None otherwise."""
     found = _URL.fullmatch(url)
-    if found is None or _BAD_ESCAPE.search(found["path"] or ""):
+    if found is None or _BAD_ESCAPE.search(found["path"] or "") or not _is_host(found["host"]):
         return None
     if found["port"] and not 0 < int(found["port"]) <= 65_535:
         return None
     return found
+
+
+def _is_host(host: str) -> bool:
+    """Whether what is in brackets, if it is, is an address; whoever splits the URL after us fails on it else."""
+    if host.startswith("["):
+        try:
+            IPv6Address(host[1:-1])
+        except ValueError:
+            return False
+    return True
 
 
 def _is_unparsable(url: str) -> bool:

@@ -9,17 +9,29 @@ Source: lifetimes, Pelican `director/cache_ads.go:recordAd`.
 
 import logging
 import threading
+from collections import Counter, deque
+from dataclasses import replace
+from typing import Final
 
 from cachetools import TLRUCache
 
-from director_wsgi.errors import AdRejected
+from director_wsgi.errors import AdForbidden, AdRejected
 from director_wsgi.federation.filters import Filtered
-from director_wsgi.federation.models import ServerAd
+from director_wsgi.federation.models import ServerAd, ServerKind
 from director_wsgi.federation.snapshot import Snapshot
 from director_wsgi.federation.status import StatusWeight, TestVerdict
 from director_wsgi.limits.deadline import Clock, monotonic
 
 log = logging.getLogger(__name__)
+
+
+MAX_OF_ONE_REGISTRATION: Final = 100
+"""Servers that may be advertised under one registry prefix, so that nobody fills the directory alone. It is one, as a
+rule."""
+
+
+SHARED_WITH: Final = 8
+"""How many caches beside a new one are looked at for the same list of namespaces."""
 
 
 class DirectoryFull(AdRejected):
@@ -64,6 +76,8 @@ class Directory:
             maxsize=capacity, ttu=lambda _key, value, _now: value[1], timer=lambda: self._now
         )
         self._status_weights: dict[str, StatusWeight] = {}
+        self._expired: deque[tuple[str, str]] = deque(maxlen=capacity)  # names and data URLs, for `tell_expired`
+        self._of_registration: Counter[str] = Counter()  # servers by registry prefix
         self._filtered = Filtered()
         # Replaced under the lock, read without it. Nothing expires before the instant.
         self._current: tuple[Snapshot, float] = (Snapshot(), float("inf"))
@@ -88,21 +102,29 @@ class Directory:
 
         Raises:
             DirectoryFull: It is a new server and there is no room for another.
+            AdForbidden: It is a new server, and enough are advertised under its registry prefix.
         """
         if not lifetime_s > 0:
             return
+        usurped = None
         with self._lock:
             self._expire()
             stored = self._ads.get(ad.data_url)
             if stored is None and len(self._ads) >= self._capacity:
                 raise DirectoryFull(f"This director knows {self._capacity} servers already and takes no other.")
             known = stored[0] if stored else None
+            if known is None or known.registry_prefix != ad.registry_prefix:
+                self._check_registration(ad)
+                usurped = known
+            self._count(known, -1)
+            self._count(ad, +1)
             expires_at = self._now + lifetime_s
             snapshot, first_expiry_at = self._current
             if known is not None and known == ad:
                 ad = known  # keep the object that the snapshot and what was derived from it hold
                 snapshot = self._changed(snapshot, filtered=filtered)
             else:
+                ad = _sharing(ad, known, snapshot)
                 snapshot = self._changed(snapshot, old=known, new=ad, filtered=filtered)
             self._ads[ad.data_url] = (ad, expires_at)
             weight = self._status_weights.get(ad.data_url)
@@ -112,6 +134,13 @@ class Directory:
                 else StatusWeight.first(ad, self._now)
             )
             self._current = (snapshot, min(first_expiry_at, expires_at))
+        if usurped is not None:
+            log.warning(
+                "%s, which %s advertised, is now advertised by %s: one of them is wrong, unless it was registered anew",
+                ad.data_url,
+                usurped.registry_prefix,
+                ad.registry_prefix,
+            )
 
     def set_filtered(self, filtered: Filtered) -> None:
         """List the servers of these names, but choose none of them; choose the others again.
@@ -151,8 +180,32 @@ class Directory:
             stored = self._ads.pop(data_url, None)
             self._status_weights.pop(data_url, None)
             if stored is not None:
+                self._count(stored[0], -1)
                 snapshot, expires_at = self._current
                 self._current = (self._changed(snapshot, old=stored[0]), expires_at)
+
+    def tell_expired(self) -> None:
+        """Log whose advertisements have expired since the last call.
+
+        Not done as soon as it is noticed: that may be in a request, others wait for the lock meanwhile, and whoever
+        reads the log may be slow.
+        """
+        while self._expired:
+            log.info("advertisement of %s (%s) has expired", *self._expired.popleft())
+
+    def _check_registration(self, ad: ServerAd) -> None:
+        if ad.registry_prefix and self._of_registration[ad.registry_prefix] >= MAX_OF_ONE_REGISTRATION:
+            raise AdForbidden(
+                f"{ad.kind.value} advertisement rejected: {MAX_OF_ONE_REGISTRATION} servers are advertised under the "
+                f'registry prefix "{ad.registry_prefix}" already'
+            )
+
+    def _count(self, ad: ServerAd | None, change: int) -> None:
+        """Keep the books on who advertises how many; the lock is held."""
+        if ad is not None and ad.registry_prefix:
+            self._of_registration[ad.registry_prefix] += change
+            if not self._of_registration[ad.registry_prefix]:
+                del self._of_registration[ad.registry_prefix]
 
     def _expire(self) -> None:
         """Take out what has expired; the lock is held."""
@@ -160,12 +213,13 @@ class Directory:
         snapshot, expires_at = self._current
         if self._now < expires_at:
             return
-        for _key, (ad, _at) in self._ads.expire():
-            log.info("advertisement of %s (%s) has expired", ad.name, ad.data_url)
+        gone = [ad for _key, (ad, _at) in self._ads.expire()]
+        for ad in gone:
+            self._expired.append((ad.name, ad.data_url))
             self._status_weights.pop(ad.data_url, None)
-            snapshot = self._changed(snapshot, old=ad)
+            self._count(ad, -1)
         first = min((at for _ad, at in dict(self._ads).values()), default=float("inf"))
-        self._current = (snapshot, first)
+        self._current = (snapshot.without(gone), first)
 
     def _changed(
         self,
@@ -180,3 +234,17 @@ class Directory:
         if filtered is not None and filtered.revision >= self._filtered.revision:
             self._filtered = filtered
         return snapshot.changed(old=old, new=new, before=before, after=self._filtered.names)
+
+
+def _sharing(ad: ServerAd, known: ServerAd | None, snapshot: Snapshot) -> ServerAd:
+    """The same, with a list of namespaces that is there already, if one is equal.
+
+    Caches serve what all of them serve. A thousand lists of three thousand elements are three million references, which
+    the garbage collector would follow in one go, and every thread would wait for it meanwhile: 60 ms, again and again.
+    """
+    beside = snapshot.prefixes.get(ad.namespaces[0].path) if ad.namespaces else None
+    others = beside.caches.members[:SHARED_WITH] if beside and ad.kind is ServerKind.CACHE else ()
+    for other in (known, *others):
+        if other is not None and other.namespaces == ad.namespaces:
+            return replace(ad, namespaces=other.namespaces)
+    return ad

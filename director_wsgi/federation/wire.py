@@ -13,7 +13,7 @@ import math
 import re
 from collections.abc import Iterator
 from datetime import date
-from json import JSONDecoder
+from json import JSONDecodeError, JSONDecoder
 from typing import Any, NoReturn
 from urllib.parse import quote, unquote
 
@@ -37,6 +37,9 @@ _INSTANT = re.compile(
 )
 _NOT_IN_HEADER = re.compile(r"[^\x21-\x7e]")
 
+_NEAR_END = 12
+"""Characters of the longest token that is no string: one that was cut off fails as near to the end as that."""
+
 
 class WireError(ValueError):
     """The text is not JSON, or not of the shape wanted; `str()` says where."""
@@ -56,18 +59,30 @@ def _finite(text: str) -> float:
 _decoder = JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite)
 
 
-def decode(text: str, at: int) -> tuple[Any, int]:
+def decode(text: str, at: int, max_chars: int) -> tuple[Any, int]:
     """The JSON value that begins at `at`, and where it ends.
 
+    Args:
+        text: Holds it.
+        at: Where it begins.
+        max_chars: How much of the text it may take up. No more than that is looked at.
+
     Raises:
-        WireError: There is none, or it is nested too deeply.
+        WireError: There is none, or it is too long, or nested too deeply.
     """
+    part = text[at : at + max_chars]
+    is_cut = at + len(part) < len(text)
     try:
-        return _decoder.raw_decode(text, at)
+        value, length = _decoder.raw_decode(part)
     except RecursionError:
         raise WireError("nested too deeply") from None
-    except ValueError as error:  # JSONDecodeError, or an integer of thousands of digits
+    except JSONDecodeError as error:
+        if is_cut and (len(part) - error.pos < _NEAR_END or error.msg.startswith("Unterminated string")):
+            raise WireError(f"a value at character {at} is longer than {max_chars} characters") from None
+        raise WireError(str(JSONDecodeError(error.msg, text, at + error.pos))) from None
+    except ValueError as error:  # an integer of thousands of digits
         raise WireError(str(error)) from None
+    return value, at + length
 
 
 def skip_blanks(text: str, at: int) -> int:
@@ -252,22 +267,26 @@ class Fields:
         return url
 
     def _joined_url(self) -> str:
-        """As Go's `URL.String`; user and password never travel, so there are none."""
-        scheme, host, path = self.text("Scheme"), self.text("Host"), self.text("Path")
+        """As Go's `URL.String`; user and password never travel, so there are none.
+
+        Every member is read, whether or not it counts: the object is handed on as it came, and one that Go cannot
+        decode would keep every cache of the federation from reading the list it is in.
+        """
+        scheme, host, path, raw, opaque = map(self.text, ("Scheme", "Host", "Path", "RawPath", "Opaque"))
+        query, fragment, _raw_fragment = map(self.text, ("RawQuery", "Fragment", "RawFragment"))
+        omits_host, forces_query = self.flag("OmitHost"), self.flag("ForceQuery")
+        self.struct("User", "Userinfo", "url.Userinfo")
         parts = [f"{scheme}:"] if scheme else []
-        opaque = self.text("Opaque")
         if opaque:
             parts.append(opaque)
         else:
-            if host or (scheme and not self.flag("OmitHost")):
+            if host or (scheme and not omits_host):
                 parts.append(f"//{host}")
-            raw = self.text("RawPath")
             escaped = raw if raw and unquote(raw) == path else quote_path(path)
             if host and escaped and not escaped.startswith("/"):
                 escaped = f"/{escaped}"
             parts.append(escaped)
-        query, fragment = self.text("RawQuery"), self.text("Fragment")
-        if query or self.flag("ForceQuery"):
+        if query or forces_query:
             parts.append(f"?{query}")
         if fragment:
             parts.append("#" + quote(fragment, safe="/?$&+,:;=@!()*"))

@@ -12,6 +12,7 @@ import io
 import select
 import ssl
 import threading
+from collections import OrderedDict, deque
 from collections.abc import Mapping
 from email import errors as email_errors
 from typing import NamedTuple
@@ -95,7 +96,11 @@ class IdleConnections:
         self._idle_s = idle_s
         self._clock = clock
         self._lock = threading.Lock()
-        self._idle: list[tuple[Peer, Connection, float]] = []
+        # Under the lock, by number: the larger, the newer. And the numbers of each peer's, so that to find one costs
+        # the same however many there are.
+        self._idle: OrderedDict[int, tuple[Peer, Connection, float]] = OrderedDict()
+        self._of_peer: dict[Peer, deque[int]] = {}
+        self._numbers = 0
         self._closed = False
 
     def __len__(self) -> int:
@@ -123,27 +128,36 @@ class IdleConnections:
         """Close what is kept, and from now on whatever is put."""
         with self._lock:
             self._closed = True
-            idle, self._idle = self._idle, []
-        for _, connection, _ in idle:
+            idle = [self._remove(number) for number in tuple(self._idle)]
+        for connection, _ in idle:
             connection.close()
 
     def _pop_newest(self, peer: Peer) -> tuple[Connection, float] | None:
         with self._lock:
-            for position in range(len(self._idle) - 1, -1, -1):
-                if self._idle[position][0] == peer:
-                    _, connection, since_at = self._idle.pop(position)
-                    return connection, since_at
-        return None
+            numbers = self._of_peer.get(peer)
+            return self._remove(numbers[-1]) if numbers else None
 
     def _add(self, peer: Peer, connection: Connection, now: float) -> list[Connection]:
         """Add the newest, and remove and return what is too old or too many; the lock is held."""
-        self._idle.append((peer, connection, now))
-        keep_from = max(0, len(self._idle) - self._capacity)
-        while keep_from < len(self._idle) and now - self._idle[keep_from][2] > self._idle_s:
-            keep_from += 1
-        surplus = [old for _, old, _ in self._idle[:keep_from]]
-        del self._idle[:keep_from]
+        self._numbers += 1
+        self._idle[self._numbers] = (peer, connection, now)
+        self._of_peer.setdefault(peer, deque()).append(self._numbers)
+        surplus = []
+        while self._idle:
+            oldest, (_, _, since_at) = next(iter(self._idle.items()))
+            if len(self._idle) <= self._capacity and now - since_at <= self._idle_s:
+                break
+            surplus.append(self._remove(oldest)[0])
         return surplus
+
+    def _remove(self, number: int) -> tuple[Connection, float]:
+        """The lock is held."""
+        peer, connection, since_at = self._idle.pop(number)
+        numbers = self._of_peer[peer]
+        numbers.remove(number)  # the first or the last of them
+        if not numbers:
+            del self._of_peer[peer]
+        return connection, since_at
 
 
 class DeadlineAdapter(BaseAdapter):

@@ -125,12 +125,15 @@ def project_of(user_agent: str) -> str:
 SERVER_LOOK_UP_S = 1.0
 """The longest that finding a server's address may hold its advertisement up."""
 
+LOOKING_UP = 2
+"""Advertisements that may be held up so at once: with dead name servers they would take all handler threads."""
+
 
 class ServerPlaces:
     """Tells where servers are that do not say it themselves. Safe between threads.
 
     Nothing is remembered: a server that cannot be placed today, for want of a database, can be at its next
-    advertisement.
+    advertisement. So can one whose name is not known yet while others are waited for: it is looked up meanwhile.
 
     Attributes:
         unplaced: How often one could not be placed, by its network (empty if it has no address) and its name.
@@ -141,6 +144,7 @@ class ServerPlaces:
         self._overrides = overrides
         self._database = database
         self._names = names
+        self._permits = threading.BoundedSemaphore(LOOKING_UP)
 
     def of(self, server: ServerAd, deadline: Deadline) -> Coordinate | None:
         """The place of a server, by its first address; None if it has none or nobody knows. Waits for name resolution.
@@ -160,10 +164,14 @@ class ServerPlaces:
         if not (self._overrides or self._database.is_loaded):
             return ""  # nobody could do anything with it
         host = urlsplit(server.base_url).hostname or ""
+        may_wait = self._permits.acquire(blocking=False)
         try:
-            return self._names.resolve(host, 443, deadline.at_most(SERVER_LOOK_UP_S))[0].ip
+            return self._names.resolve(host, 443, deadline.at_most(SERVER_LOOK_UP_S if may_wait else 0.0))[0].ip
         except OutboundError:
             return ""
+        finally:
+            if may_wait:
+                self._permits.release()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

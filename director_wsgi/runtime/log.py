@@ -8,6 +8,7 @@ exception is written. `redact` is applied to the finished text, after every form
 what is not known to be a secret when it is logged is still recognised by its shape.
 """
 
+import codecs
 import logging
 import re
 import sys
@@ -44,6 +45,7 @@ _SECRETS = re.compile(
     rf"[\"']?\s*(?:=|:|%3D)\s*[\"']?)(?P<value>(?:(?:bearer|basic)(?:\s+|%20|\+))?{_VALUE})",
     re.IGNORECASE,
 )
+_escape = codecs.getencoder("unicode_escape")  # now: it is in a file, and later there may be no descriptor to read it
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
@@ -56,7 +58,7 @@ def one_line(text: str) -> str:
     r"""`text` with control characters as escapes (`\n`, `\x1b`), cut at `MAX_CHARACTERS`."""
     if len(text) > MAX_CHARACTERS:
         text = f"{text[:MAX_CHARACTERS]}… ({len(text)} characters)"
-    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
+    return _CONTROL.sub(lambda found: _escape(found[0])[0].decode("ascii"), text)
 
 
 def gunicorn_level(level: str) -> str:

@@ -12,9 +12,11 @@ operator's choice), `ca_certs` (for client certificates; `Server.TLSCACertificat
 """
 
 import contextlib
+import gc
 import logging
 import math
 import os
+import resource
 import signal
 import ssl
 import sys
@@ -43,6 +45,9 @@ END_S = 5
 """What the master waits for a worker beyond the time for its requests: the drain, the second that gthread may be late
 to notice that the time is over, and one to spare. Both would else count from the same signal, and the master's SIGKILL
 would come in the middle of the drain."""
+
+MOST_DESCRIPTORS = 65_536
+"""Open files and sockets of a worker, if the system lets it have so many: a thousand servers, some connections each."""
 
 _logger = logging.getLogger("director_wsgi.process")
 
@@ -203,8 +208,22 @@ def post_fork(server: Any, worker: Any) -> None:  # noqa: ARG001, gunicorn count
         except OSError as error:
             _logger.warning("The worker cannot be bound to core %d: %s", core, error)
     start.use_threads(worker.cfg.threads)
+    _open_more()
     # This process's copy of the settings: the time for requests, without that for the end.
     worker.cfg.set("graceful_timeout", max(1, worker.cfg.graceful_timeout - END_S))
+
+
+def _open_more() -> None:
+    """Raise the limit of descriptors as far as that needs nobody's leave.
+
+    The usual soft limit, 1024, is for programs that call `select`; one connection kept to each of a thousand servers
+    is more than that.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(MOST_DESCRIPTORS, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _director_of(worker: Any) -> _Director | None:
@@ -217,6 +236,10 @@ def post_worker_init(worker: Any) -> None:
     """Worker, when the application is loaded and before the first request."""
     # To the master HUP means reload; a worker that gets it as well, from a terminal that closes, must not die of it.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    # What has been loaded stays until the end. Else the garbage collector would look through all of it time and again,
+    # which takes 40 ms, and every thread waits for it.
+    gc.collect()
+    gc.freeze()
     director = _director_of(worker)
     if director is not None:
         director.start()
@@ -235,13 +258,21 @@ def worker_exit(server: Any, worker: Any) -> None:  # noqa: ARG001, gunicorn cou
     status = _exit_status(sys.exc_info()[1])
     director = _director_of(worker)
     if director is not None:
-        drain = threading.Thread(target=director.close, name="drain", daemon=True)
-        drain.start()
-        drain.join(DRAIN_S)
-        if drain.is_alive():
-            _logger.warning("The worker ends although not everything was given back within %.0f s", DRAIN_S)
+        _drain(director)
     logging.shutdown()
     os._exit(status)
+
+
+def _drain(director: _Director) -> None:
+    drain = threading.Thread(target=director.close, name="drain", daemon=True)
+    try:
+        drain.start()
+    except RuntimeError as error:  # the system has no thread left; the end of the process gives everything back as well
+        _logger.warning("The worker ends without giving back what it holds: %s", error)
+        return
+    drain.join(DRAIN_S)
+    if drain.is_alive():
+        _logger.warning("The worker ends although not everything was given back within %.0f s", DRAIN_S)
 
 
 def _exit_status(ending: BaseException | None) -> int:

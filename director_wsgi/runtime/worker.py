@@ -13,14 +13,20 @@ These things differ from the class below it:
 * Reading a body fails with an `OSError` and nothing else, whether the client fell silent, went away or sent nonsense:
   an application needs to know nothing of gunicorn to tell a bad client from its own defects.
 * A request target may hold raw UTF-8.
+* Neither a want of descriptors, when a client connects, nor of anything else, when the replacement of a worker starts,
+  ends what can go on: gthread's worker dies of the one, and gunicorn stops the whole service for the other.
 * The `Server` header, which an application cannot set under gunicorn.
 """
 
 import contextlib
+import errno
 import json
 import re
 import socket
 import ssl
+import sys
+import threading
+import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from http import HTTPStatus
 from typing import Any
@@ -30,6 +36,7 @@ from gunicorn.http import errors, message, wsgi
 from gunicorn.workers.gthread import ThreadWorker
 
 from director_wsgi import __version__
+from director_wsgi.runtime import start
 from director_wsgi.runtime.sockets import InvalidBody
 
 SERVER = f"pelican/{__version__}"
@@ -46,6 +53,21 @@ LINGER_BYTES = 1 << 40
 
 READ_METHODS = frozenset({"POST"})
 """Requests whose bodies the director reads: advertisements."""
+
+MAX_UNREAD_BYTES = 1 << 16
+"""The rest of a body that gunicorn reads to keep a connection; after a longer one it closes it."""
+
+SHORTAGES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+"""How accepting a connection fails if there is nothing to hold it with; it stays in the kernel's queue."""
+
+SHORTAGE_PAUSE_S = 0.1
+"""Until the next try; those who hold descriptors give them back meanwhile."""
+
+SHORTAGE_LOGGED_S = 60.0
+"""How often the log says so, at most."""
+
+RESTART_PAUSE_S = 1.0
+"""Before a worker that could not start makes room for the next, so that these do not follow each other too fast."""
 
 _REFUSALS: tuple[tuple[type[Exception], int, str], ...] = (
     # Ordered: what an application did wrong is a subclass of what a client did.
@@ -118,6 +140,16 @@ def _has_body(req: Any) -> bool:
     )
 
 
+def _is_left_unread(req: Any) -> bool:
+    """Whether the request says that it has a body too long to be read for nothing."""
+    length = next((value for name, value in req.headers if name == "CONTENT-LENGTH"), "0")
+    return req.method not in READ_METHODS and int(length) > MAX_UNREAD_BYTES
+
+
+def _pause(seconds: float) -> None:
+    threading.Event().wait(seconds)
+
+
 class DirectorWorker(ThreadWorker):  # type: ignore[misc]
     """See the module. One main thread accepts and waits for idle connections; a pool of threads runs requests."""
 
@@ -125,7 +157,28 @@ class DirectorWorker(ThreadWorker):  # type: ignore[misc]
         """Main thread, after the fork."""
         wsgi.SERVER = SERVER
         message.RFC9112_TARGET_INVALID = TARGET_INVALID
-        super().init_process()
+        self.last_shortage_at = -SHORTAGE_LOGGED_S
+        try:
+            super().init_process()
+        except Exception:
+            if self.booted or start.is_first_worker():
+                raise
+            self.log.exception("The worker could not start; another one will try")
+            _pause(RESTART_PAUSE_S)
+            sys.exit(1)  # any status but gunicorn's own for this, upon which it would stop the service
+
+    def accept(self, listener: Any) -> None:
+        """Main thread. Takes a connection, if there is one and something to hold it with."""
+        try:
+            super().accept(listener)
+        except OSError as error:
+            if error.errno not in SHORTAGES:
+                raise
+            now = time.monotonic()
+            if now - self.last_shortage_at >= SHORTAGE_LOGGED_S:
+                self.last_shortage_at = now
+                self.log.error("Clients have to wait: cannot take a connection: %s", error.strerror)  # noqa: TRY400, the trace says nothing more
+            _pause(SHORTAGE_PAUSE_S)
 
     def get_thread_pool(self) -> ThreadPoolExecutor:
         """Main thread. The names tell handler threads from the director's own."""
@@ -151,6 +204,8 @@ class DirectorWorker(ThreadWorker):  # type: ignore[misc]
             # RFC 9110 10.1.1: the final answer may come instead. The body may then follow or not, so nothing else can.
             req._expected_100_continue = False  # noqa: SLF001
             req.force_close()
+        if _is_left_unread(req):
+            req.force_close()  # so that the answer says so
         return super().handle_request(req, conn)
 
     def finish_request(self, conn: Any, fs: Future[Any]) -> None:

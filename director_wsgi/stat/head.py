@@ -51,7 +51,7 @@ REASON_OF = {
 }
 """What a failed exchange tells of the object: nothing, for this reason."""
 
-_SENDABLE = re.compile(r"[\x21-\x7e]+")
+_SENDABLE = re.compile(r"[\x21-\x7e]+(?: +[\x21-\x7e]+)*")  # blanks within: XRootD's caches send `Basic …`
 _NUMBER = re.compile(r"[0-9]{1,19}")
 _LARGEST = 2**63 - 1
 

@@ -7,7 +7,9 @@ Source: Pelican `director/director.go:registerServerAd`, `finishRegisterServeAd`
 """
 
 import logging
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from posixpath import normpath
 from typing import Final
@@ -19,6 +21,7 @@ from director_wsgi.errors import (
     IncompatibleVersion,
     NotApproved,
     RegistryUnavailable,
+    TooManyAds,
 )
 from director_wsgi.federation.ads import ParsedAd, parse_ad
 from director_wsgi.federation.directory import Directory
@@ -36,6 +39,16 @@ log = logging.getLogger(__name__)
 
 MAX_SKEW_S: Final = 0.1
 """A sender's clock may differ by this much before its times are shifted."""
+
+MAX_LIFETIME_S: Final = 86_400.0
+"""Longest life of an advertisement, whatever its sender says: one whose approval is taken back ends, too."""
+
+LONG_BYTES: Final = 256 << 10
+"""An advertisement that is longer takes its turn: reading one of 16 MiB costs a quarter of a second and 100 MiB."""
+
+TURNS: Final = 4
+"""Long advertisements that may be read or wait for it at once. Anybody can send some: they are read before their sender
+is known, and every thread that reads slows redirects down."""
 
 _FAILED: Final = "Authorization token verification failed"
 _HOME: Final = {ServerKind.ORIGIN: "/origins/", ServerKind.CACHE: "/caches/"}
@@ -98,6 +111,8 @@ class Admission:
         self._help = help_text
         self._wall = wall
         self._counted = AdCounts()
+        self._turns = threading.BoundedSemaphore(TURNS)
+        self._reading = threading.Lock()  # held while a long one is parsed, which waits for nothing
 
     @property
     def counts(self) -> Mapping[str, int]:
@@ -138,7 +153,8 @@ class Admission:
         """
         outcome = "failed"
         try:
-            parsed = self._read(kind, body, authorization or "", user_agent)
+            with self._turn(body, deadline):
+                parsed = self._read(kind, body, authorization or "", user_agent)
             try:
                 ad, outcome = self._admit(parsed, authorization or "", user_agent, deadline)
             except AdRejected as error:
@@ -150,6 +166,29 @@ class Admission:
         finally:
             self._counted.ended(outcome)
         return ad
+
+    @contextmanager
+    def _turn(self, body: bytes, deadline: Deadline) -> Iterator[None]:
+        """Let one long advertisement be read at a time.
+
+        Raises:
+            TooManyAds: Enough wait for that already, or it is not this one's turn by the deadline.
+        """
+        if len(body) <= LONG_BYTES:
+            yield
+            return
+        busy = TooManyAds("Other long advertisements are being read; please retry shortly.")
+        if not self._turns.acquire(blocking=False):
+            raise busy
+        try:
+            if not self._reading.acquire(timeout=deadline.remaining_s()):
+                raise busy
+            try:
+                yield
+            finally:
+                self._reading.release()
+        finally:
+            self._turns.release()
 
     def _read(self, kind: ServerKind, body: bytes, authorization: str, user_agent: str) -> ParsedAd:
         """What the sender says, as far as it may say it; who it is remains to be seen."""
@@ -196,8 +235,13 @@ class Admission:
             )
 
     def _restricted(self, ad: ServerAd) -> ServerAd:
-        host = urlsplit(ad.base_url).hostname or ""
-        namespaces = self._prefixes.permitted(host, ad.namespaces)
+        """What the cache may serve, by its host name and by the name it is registered under.
+
+        The latter is what the registry knows it by, and no second host name helps against it.
+        """
+        namespaces = ad.namespaces
+        for name in (urlsplit(ad.base_url).hostname or "", ad.registry_prefix.removeprefix(_HOME[ServerKind.CACHE])):
+            namespaces = self._prefixes.permitted(name, namespaces)
         return ad if namespaces is ad.namespaces else replace(ad, namespaces=namespaces)
 
     def _check_sender(self, ad: ServerAd, authorization: str, inquiry: Inquiry) -> None:
@@ -238,7 +282,11 @@ class Admission:
             raise AdForbidden(f"{_FAILED}{separator} {error}") from None
 
     def _lifetime_s(self, parsed: ParsedAd) -> float:
-        """How long the advertisement lives from now on, whatever the sender's clock shows."""
+        """How long the advertisement lives from now on."""
+        return min(self._said_lifetime_s(parsed), MAX_LIFETIME_S)
+
+    def _said_lifetime_s(self, parsed: ParsedAd) -> float:
+        """The same as the sender has it, whatever its clock shows."""
         if parsed.expiry_at is None:
             return self._default_lifetime_s
         now = self._wall()

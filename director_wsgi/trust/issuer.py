@@ -8,6 +8,7 @@ Source: Pelican `config/init_server_creds.go` (which files, which key signs); RF
 import base64
 import hashlib
 import json
+import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -26,6 +27,7 @@ PrivateKey = EllipticCurvePrivateKey | Ed25519PrivateKey | RSAPrivateKey
 
 _CURVES: Final = {"secp256r1": "ES256", "secp384r1": "ES384", "secp521r1": "ES512"}
 _THUMBPRINT_MEMBERS: Final = {"EC": ("crv", "kty", "x", "y"), "OKP": ("crv", "kty", "x"), "RSA": ("e", "kty", "n")}
+_MAX_BYTES: Final = 65_536
 _PRIVATE_MEMBERS: Final = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
 
 
@@ -142,7 +144,7 @@ def _extra_keys(file: Path) -> list[dict[str, Any]]:
 def _load(file: Path) -> IssuerKey:
     """One key; ValueError says why not, without a word of what is in the file."""
     try:
-        pem = file.read_bytes()
+        pem = _pem(file)
     except OSError as error:
         raise ValueError(f"cannot be read: {error.strerror}") from None
     try:
@@ -163,6 +165,14 @@ def _load(file: Path) -> IssuerKey:
         case _:
             raise ValueError(f"expected P-256, P-384, P-521, Ed25519, or RSA of at least {MIN_RSA_BITS} bits")
     return IssuerKey(private, {**jwk, "alg": algorithm, "kid": thumbprint(jwk)}, file)
+
+
+def _pem(file: Path) -> bytes:
+    """What is in it, as far as a key could be that long. A pipe or a device might never end, or never begin."""
+    if not stat.S_ISREG(file.stat().st_mode):
+        raise ValueError("is no regular file")
+    with file.open("rb") as reading:
+        return reading.read(_MAX_BYTES)
 
 
 def thumbprint(jwk: dict[str, Any]) -> str:

@@ -54,8 +54,8 @@ class AllowedPrefixes:
         The registry's names are what follows `/caches/` in registrations: names of sites, or host names.
 
         Args:
-            host: In any case. Admissions know the cache's host name, requests for a federation token its registered
-                one: as upstream, who is called otherwise is not restricted.
+            host: In any case. Admissions know the cache's host name and its registered one, requests for a federation
+                token the latter.
         """
         return self._table.value.get(host.lower())
 

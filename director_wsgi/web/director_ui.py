@@ -87,7 +87,7 @@ def blueprint(*, snapshot: Callable[[], Snapshot], facts: Facts, contact_email: 
 
     @get("/servers/<anything:name>/downtimes")
     def downtimes_of(name: str) -> Response:
-        return json_response(list(facts.downtimes(name)))
+        return _streamed(map(to_json, facts.downtimes(name)))
 
     @get("/namespaces")
     def namespaces() -> Response:
@@ -96,7 +96,7 @@ def blueprint(*, snapshot: Callable[[], Snapshot], facts: Facts, contact_email: 
 
     @get("/downtimes")
     def downtimes() -> Response:
-        return json_response(list(facts.downtimes(None)))
+        return _streamed(map(to_json, facts.downtimes(None)))
 
     @get("/contact")
     def contact() -> Response:

@@ -16,6 +16,7 @@ from director_wsgi import __version__
 from director_wsgi.federation.directory import Directory
 from director_wsgi.federation.filters import Filters
 from director_wsgi.health.tests import DirectorTests
+from director_wsgi.limits.lanes import Lanes
 from director_wsgi.redirect.maxmind import Unplaced
 from director_wsgi.redirect.places import MAX_TALLIES, Places
 from director_wsgi.runtime.clients import ClientWatch
@@ -252,6 +253,28 @@ def clients(watch: ClientWatch) -> Collect:
             "Clients that went away while servers were waited for; the wait ended then.",
             (),
             [((), watch.gone)],
+        )
+
+    return collect
+
+
+def long_answers(lanes: Lanes) -> Collect:
+    """Lists that are being sent."""
+
+    def collect() -> Iterator[Metric]:
+        told = lanes.statistics()
+        yield gauge(
+            "director_wsgi_long_answers",
+            "Request threads that may be sending long answers, such as lists of servers. limit: at most at once; "
+            "in_use: now; most: at most so far.",
+            ("kind",),
+            [(("limit",), told.permits), (("in_use",), told.in_use), (("most",), told.most_in_use)],
+        )
+        yield counter(
+            "director_wsgi_long_answers_refused_total",
+            "Long answers that were not sent (503), since too many were under way to clients that were slow to read.",
+            (),
+            [((), told.refused_full + told.refused_share)],
         )
 
     return collect

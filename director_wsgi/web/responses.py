@@ -34,6 +34,7 @@ STATUS_OF: dict[type[errors.DirectorError], int] = {
     errors.NotApproved: 403,
     errors.IncompatibleVersion: 500,  # upstream's choice; senders print the body and wait for their next turn
     errors.RegistryUnavailable: 503,
+    errors.TooManyAds: 503,
     DirectoryFull: 503,
 }
 
@@ -87,7 +88,7 @@ def error_response(error: errors.DirectorError, *, job_id: str = "", cors: bool 
         headers.append(("X-Pelican-JobId", job_id))
     if isinstance(error, errors.TokenExpired):
         headers.append(("WWW-Authenticate", 'Bearer error="invalid_token", error_description="token has expired"'))
-    if isinstance(error, errors.RegistryUnavailable | errors.NothingKnown | DirectoryFull):
+    if isinstance(error, errors.RegistryUnavailable | errors.NothingKnown | errors.TooManyAds | DirectoryFull):
         headers.append(("Retry-After", str(error.retry_after_s)))
     if isinstance(error, errors.NotApproved):
         return json_response({"approval_error": True, "error": str(error)}, status, tuple(headers))

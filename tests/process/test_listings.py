@@ -1,13 +1,16 @@
 """Long listings behind gunicorn: whole, on connections that live on, and at nobody else's cost."""
 
+import contextlib
 import http.client
 import json
 import socket
+from collections import Counter
 from collections.abc import Iterator
 
 import pytest
 
-from tests.process.child import SETTINGS, Child, get, run
+from director_wsgi.web.long_answers import share_of
+from tests.process.child import SETTINGS, Child, get, run, wait_until
 from tests.process.conftest import ENVIRON
 from tests.process.listed import CACHES, FILL_VARIABLE, NAMES, PREFIXES
 
@@ -57,3 +60,29 @@ def test_who_does_not_read_keeps_nobody_else_waiting(director: Child) -> None:
         assert answer.status == 307
         listed = director.ask(get("/api/v1.0/director_ui/servers", "Accept: */*"))
         assert listed.status == 200
+
+
+def test_many_who_read_slowly_hold_few_threads(director: Child) -> None:
+    """More such clients than there are threads: most are refused, and everybody else is served."""
+    path = "/api/v1.0/director_ui/servers"
+    with contextlib.ExitStack() as stack:
+        answers = []
+        for _ in range(40):
+            slow = stack.enter_context(socket.socket())
+            slow.settimeout(20)
+            slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            slow.connect(("127.0.0.1", director.port))
+            slow.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            answers.append(slow)
+        statuses = Counter(slow.recv(12) for slow in answers)
+        assert set(statuses) == {b"HTTP/1.1 200", b"HTTP/1.1 503"}
+        assert statuses[b"HTTP/1.1 200"] <= share_of(32)
+        assert director.ask(get("/federation/project-0001/x")).status == 307
+        refused = director.ask(get(path))
+        assert refused.status == 503
+        assert refused.all("Retry-After") == ["5"]
+
+    def is_served() -> bool:
+        return director.ask(get(path)).status == 200
+
+    wait_until(is_served, "the list, when the slow ones have gone")

@@ -60,3 +60,15 @@ def test_who_asks_first_is_not_told_to_send(uploads: Uploads) -> None:
         answer = answer_of(connection)
     assert answer.status == 404
     assert answer.all("Connection") == ["close"]
+
+
+@pytest.mark.parametrize(("size", "connection"), [(1000, "keep-alive"), (SIZE, "close")])
+def test_who_sends_more_than_is_read_is_told_that_the_connection_ends(
+    uploads: Uploads, size: int, connection: str
+) -> None:
+    """It is closed in either case (RFC 9112 9.6): who is not told would send the next request into the void."""
+    with uploads.connect() as client:
+        client.sendall(HEAD.format(size=size, more="").encode())
+        client.sendall(bytes(size))
+        head = client.recv(65536)
+    assert f"\r\nConnection: {connection}\r\n".encode() in head

@@ -25,6 +25,23 @@ def decode(value: object, shape: Shape, where: str = "$") -> None:
         assert _is(value, shape), f"{where}: {value!r} is no {shape}"
 
 
+def could_read(value: object, shape: Shape) -> bool:
+    """Whether Go's decoder would take `value` as it comes from strangers.
+
+    Members may be missing or null, their case does not matter, and those that nobody knows are skipped.
+    """
+    if value is None:
+        return True
+    if isinstance(shape, list):
+        return isinstance(value, list) and all(could_read(element, shape[0]) for element in value)
+    if isinstance(shape, dict):
+        inner = {name.casefold(): one for name, one in shape.items()}
+        return isinstance(value, dict) and all(
+            could_read(one, inner[name.casefold()]) for name, one in value.items() if name.casefold() in inner
+        )
+    return _is(value, shape)
+
+
 def _is(value: object, word: str) -> bool:
     match word:
         case "string":
@@ -102,3 +119,21 @@ TARGET = {
         TEXT,
     ),
 }
+
+URL = {
+    **dict.fromkeys(
+        ("Scheme", "Opaque", "Host", "Path", "RawPath", "RawQuery", "Fragment", "RawFragment"),
+        TEXT,
+    ),
+    "User": {},
+    **dict.fromkeys(("OmitHost", "ForceQuery"), BOOL),
+}
+
+NAMESPACE_AD = {
+    "Caps": CAPABILITIES,
+    "path": TEXT,
+    "token-generation": [{"strategy": TEXT, "vault-server": TEXT, "max-scope-depth": UINT, "issuer": URL}],
+    "token-issuer": [{"base-paths": [TEXT], "restricted-paths": [TEXT], "issuer": URL}],
+    "from-topology": BOOL,
+}
+"""A namespace as it is advertised and listed: an issuer is an object."""

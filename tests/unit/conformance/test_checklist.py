@@ -257,7 +257,7 @@ def test_every_answer_to_an_object_request_is_readable_from_a_page(world: World)
         assert world.call(method, target).headers["Access-Control-Allow-Origin"] == "*"
 
 
-def test_c54_health_and_version(world: World) -> None:
+def test_health_and_version(world: World) -> None:
     assert "Web Engine Running" in json.loads(world.call("GET", "/api/v1.0/health").data)["message"]
     assert json.loads(world.call("GET", "/api/v1.0/version").data)["version"]
     assert json.loads(world.call("GET", "/api/v1.0/servers").data) == {

@@ -1,7 +1,9 @@
 """Laws of reading advertisements. Each file of the corpus is one body, below a line that says what becomes of it."""
 
 import json
+import re
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from hypothesis import given
@@ -9,8 +11,9 @@ from hypothesis import strategies as st
 
 from director_wsgi.errors import InvalidAd
 from director_wsgi.federation import ads
-from director_wsgi.federation.ads import MAX_NAMESPACES, ParsedAd, parse_ad
+from director_wsgi.federation.ads import MAX_MEMBERS, MAX_NAMESPACES, MAX_OTHER_CHARS, ParsedAd, parse_ad
 from director_wsgi.federation.models import ServerKind
+from director_wsgi.federation.wire import decode
 
 CORPUS = sorted((Path(__file__).parents[2] / "corpus" / "ads").glob("*.ad"))
 ORIGIN, CACHE = ServerKind.ORIGIN, ServerKind.CACHE
@@ -121,6 +124,39 @@ def test_the_number_of_namespaces_is_bounded() -> None:
 def test_the_size_of_a_namespace_is_bounded() -> None:
     with pytest.raises(InvalidAd, match="longer than 65536 characters"):
         parse_ad(body_of({"path": "/a", "x": "y" * 70_000}), CACHE)
+
+
+def test_what_is_no_namespace_is_bounded_as_a_whole_before_it_is_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A body of 16 MiB full of `[]` would become half a gigabyte, whoever sent it."""
+    third = "[" + ",".join(["[]"] * (MAX_OTHER_CHARS // 9)) + "]"
+    parse_ad(f'{{"data-url":"https://o","x":{third},"y":{third}}}'.encode(), ORIGIN)
+    longest = 0
+
+    def watched(text: str, at: int, max_chars: int) -> tuple[object, int]:
+        nonlocal longest
+        longest = max(longest, max_chars)
+        return decode(text, at, max_chars)
+
+    monkeypatch.setattr(ads, "decode", watched)
+    with pytest.raises(InvalidAd, match=r"a value at character \d+ is longer than \d+ characters"):
+        parse_ad(f'{{"data-url":"https://o","x":{third},"y":{third},"z":{third}}}'.encode(), ORIGIN)
+    assert longest == MAX_OTHER_CHARS
+
+
+def test_the_number_of_members_is_bounded() -> None:
+    values = {f"member-{number}": 0 for number in range(MAX_MEMBERS)}
+    with pytest.raises(InvalidAd, match=f"the object has more than {MAX_MEMBERS} members"):
+        parse_ad(body_of(**values), CACHE)
+
+
+@pytest.mark.parametrize("url", ["https://[1.2.3]:8444", "https://[:::]", "https://[fe80::1::]:1"])
+@pytest.mark.parametrize("field", ["data-url", "web-url", "broker-url"])
+def test_what_is_in_brackets_is_an_address(field: str, url: str) -> None:
+    """Else splitting the URL would fail later, for everybody who asks for a list with this server in it."""
+    with pytest.raises(InvalidAd, match=re.escape(url)):
+        parse_ad(json.dumps({"data-url": "https://o:1", field: url}).encode(), ORIGIN)
+    accepted = parse_ad(json.dumps({"data-url": "https://o:1", field: "https://[2001:db8::1]:1"}).encode(), ORIGIN)
+    assert urlsplit(accepted.ad.base_url).hostname
 
 
 def test_the_number_of_elements_of_any_array_is_bounded() -> None:

@@ -1,19 +1,22 @@
 """Who is advertised now: lifetimes, snapshots, and the longest prefix."""
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from director_wsgi.federation.directory import Directory, DirectoryFull
+from director_wsgi.errors import AdForbidden
+from director_wsgi.federation import snapshot as snapshot_module
+from director_wsgi.federation.directory import MAX_OF_ONE_REGISTRATION, Directory, DirectoryFull
 from director_wsgi.federation.filters import Filtered
 from director_wsgi.federation.models import ServerAd
-from director_wsgi.federation.snapshot import Snapshot
+from director_wsgi.federation.snapshot import PrefixEntry, Snapshot
 from director_wsgi.federation.status import TestVerdict
 from tests.fakes import FakeClock
-from tests.make import cache, origin
+from tests.make import cache, namespace, origin
 
 
 def names(group: object) -> list[str]:
@@ -78,6 +81,67 @@ def test_an_advertisement_dies_at_its_end(directory: Directory, clock: FakeClock
     assert directory.snapshot().match("/x") is None
     assert not directory.snapshot().servers
     assert not directory.snapshot().prefixes
+
+
+def test_those_that_expire_together_are_taken_out_together(
+    directory: Directory, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prefixes = [f"/x{number}" for number in range(20)]
+    directory.record(origin("O", *prefixes), 120)
+    directory.record(origin("P", "/y"), 120)
+    directory.record(cache("stays", *prefixes), 120)
+    for number in range(30):
+        directory.record(cache(f"goes{number}", *prefixes, "/y", "/only-there"), 60)
+    made: list[str] = []
+
+    def entry(prefix: str, *groups: Any) -> PrefixEntry:
+        made.append(prefix)
+        return PrefixEntry(prefix, *groups)
+
+    monkeypatch.setattr(snapshot_module, "PrefixEntry", entry)
+    clock.advance(60)
+    now = directory.snapshot()
+
+    assert sorted(made) == sorted([*prefixes, "/y"])
+    assert set(now.servers) == {ad.data_url for ad in (origin("O"), origin("P"), cache("stays"))}
+    assert len({id(now.prefixes[prefix].caches) for prefix in prefixes}) == 1
+    assert names(now.prefixes["/x0"].caches) == ["stays"]
+    assert names(now.prefixes["/y"].caches) == []
+    assert "/only-there" not in now.prefixes
+
+
+def test_nothing_is_logged_while_others_wait_for_the_lock(
+    directory: Directory, clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    directory.record(origin("O", "/x"), 60)
+    directory.record(cache("C", "/x"), 60)
+    clock.advance(60)
+    directory.record(origin("P", "/x"), 60)
+    assert not caplog.messages
+
+    directory.tell_expired()
+    directory.tell_expired()
+
+    assert sorted(caplog.messages) == [
+        "advertisement of C (https://c.example.org:8443) has expired",
+        "advertisement of O (https://o.example.org:8443) has expired",
+    ]
+
+
+def test_caches_of_the_same_namespaces_share_one_list(directory: Directory) -> None:
+    namespaces = [namespace(f"/x{number}") for number in range(3)]
+    others = [cache(f"A{number}", namespaces[0]) for number in range(3)]
+    same = [cache(f"S{number}", *namespaces) for number in range(3)]
+    for ad in (*others, *same):
+        directory.record(ad, 60)
+    directory.record(replace(same[1], namespaces=tuple(namespaces), status="warning"), 60)
+
+    held = directory.snapshot().servers
+
+    assert len({id(held[ad.data_url].namespaces) for ad in same}) == 1
+    assert len({id(held[ad.data_url].namespaces) for ad in others}) == 1
+    assert held[same[1].data_url].status == "warning"
 
 
 def test_a_renewal_that_says_the_same_changes_no_snapshot(directory: Directory, clock: FakeClock) -> None:
@@ -272,6 +336,43 @@ def test_a_full_directory_refuses_newcomers_and_keeps_who_is_there(clock: FakeCl
     clock.advance(60)
     directory.record(origin("Q", "/x"), 60)
     assert set(directory.snapshot().servers) == {origin("Q").data_url}
+
+
+def test_nobody_fills_the_directory_alone(clock: FakeClock) -> None:
+    directory = Directory(clock=clock)
+    mine = [
+        origin("O", registry_prefix="/origins/o", data_url=f"https://o:{8000 + number}")
+        for number in range(MAX_OF_ONE_REGISTRATION + 1)
+    ]
+    for ad in mine[:-2]:
+        directory.record(ad, 60)
+    directory.record(mine[-2], 30)
+    with pytest.raises(AdForbidden, match='registry prefix "/origins/o" already'):
+        directory.record(mine[-1], 60)
+    directory.record(origin("P", registry_prefix="/origins/p"), 60)
+    directory.record(replace(mine[0], status="warning"), 60)
+
+    clock.advance(30)
+    directory.record(mine[-1], 60)
+    with pytest.raises(AdForbidden):
+        directory.record(mine[-2], 60)
+    directory.remove(mine[0].data_url)
+    directory.record(mine[-2], 60)
+    clock.advance(60)
+    for ad in mine[:-1]:
+        directory.record(ad, 60)
+
+
+def test_it_is_told_when_a_data_url_passes_to_another_registration(
+    directory: Directory, caplog: pytest.LogCaptureFixture
+) -> None:
+    directory.record(origin("O", registry_prefix="/origins/o", data_url="https://o"), 60)
+    directory.record(origin("O", registry_prefix="/origins/o", data_url="https://o", status="warning"), 60)
+    assert not caplog.messages
+    directory.record(cache("P", registry_prefix="/caches/p", data_url="https://o"), 60)
+    assert "https://o, which /origins/o advertised, is now advertised by /caches/p" in caplog.text
+    directory.record(cache("P", registry_prefix="/caches/p", data_url="https://o"), 60)
+    assert len(caplog.messages) == 1
 
 
 def test_prefixes_served_by_the_same_caches_share_one_group(directory: Directory) -> None:

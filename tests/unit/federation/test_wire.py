@@ -25,6 +25,24 @@ def test_a_url_object_becomes_the_url_that_go_prints(fields: dict[str, object], 
     assert Fields({"issuer": fields}, "TokenIssuer").url("issuer") == url
 
 
+@pytest.mark.parametrize("opaque", ["", "x"])
+@pytest.mark.parametrize(
+    "member",
+    [
+        *({name: 1} for name in ("Scheme", "Opaque", "Host", "Path", "RawPath", "RawQuery", "Fragment", "RawFragment")),
+        *({name: "true"} for name in ("OmitHost", "ForceQuery")),
+        {"User": "me"},
+        {"User": []},
+    ],
+    ids=str,
+)
+def test_what_go_cannot_decode_is_refused_even_where_it_does_not_count(member: dict[str, object], opaque: str) -> None:
+    """Namespaces are handed on as they came, and a cache that cannot decode one of them stops advertising."""
+    url = {"Scheme": "https", "Host": "h", "User": {}, "Opaque": opaque} | member
+    with pytest.raises(WireError, match="cannot unmarshal"):
+        Fields({"issuer": url}, "TokenIssuer").url("issuer")
+
+
 @pytest.mark.parametrize(
     ("value", "kind"),
     [(True, "bool"), ("x", "string"), (1, "number"), (1.5, "number"), ([], "array"), ({}, "object")],

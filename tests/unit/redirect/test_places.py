@@ -1,8 +1,10 @@
 """Where clients and servers are: who is believed, in which order, and what is counted when nobody knows."""
 
 import ipaddress
+import queue
 import random
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,10 +13,12 @@ import pytest
 from director_wsgi.federation.models import Coordinate
 from director_wsgi.limits.deadline import Deadline
 from director_wsgi.outbound.names import Found, NameResolver
+from director_wsgi.redirect import places as places_module
 from director_wsgi.redirect.geo import Overrides
 from director_wsgi.redirect.maxmind import GeoDatabase
 from director_wsgi.redirect.places import (
     KEPT_S,
+    LOOKING_UP,
     MAX_CLIENTS,
     MAX_TALLIES,
     OTHER,
@@ -227,3 +231,36 @@ class TestServers:
         path.write_bytes(database({"198.51.100.0/24": city(5.0, 6.0)}))
         known.refresh()
         assert self.place(places, "p.example.org") == maxmind(5, 6)
+
+    def test_dead_name_servers_hold_up_few_advertisements_at_once(
+        self, known: GeoDatabase, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(places_module, "SERVER_LOOK_UP_S", 5.0)
+        answering, asked = threading.Event(), queue.SimpleQueue[str]()
+
+        def look_up(host: str) -> Found:
+            asked.put(host)
+            answering.wait(5)
+            return ((socket.AF_INET, "198.51.100.1", 0),)
+
+        names = NameResolver(look_up=look_up)
+        places = ServerPlaces(NO_OVERRIDES, known, names)
+        found: list[Coordinate | None] = []
+        held_up = [
+            threading.Thread(target=lambda host=f"{number}.example.org": found.append(self.place(places, host)))
+            for number in range(LOOKING_UP)
+        ]
+        for thread in held_up:
+            thread.start()
+        assert {asked.get(timeout=5) for _ in held_up} == {"0.example.org", "1.example.org"}
+
+        assert self.place(places, "third.example.org") is None
+        assert asked.get(timeout=5) == "third.example.org"
+        assert all(thread.is_alive() for thread in held_up)
+
+        answering.set()
+        for thread in held_up:
+            thread.join(5)
+        assert found == [maxmind(5, 6)] * 2
+        assert self.place(places, "third.example.org") == maxmind(5, 6)
+        names.close()

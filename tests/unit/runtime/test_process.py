@@ -1,6 +1,7 @@
 """gunicorn's settings file: every name is a setting, every hook has the parameters gunicorn passes."""
 
 import ast
+import gc
 import sys
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -166,3 +167,16 @@ def test_a_new_master_is_told_the_instant_of_the_first_start(process: ModuleType
     server = SimpleNamespace(cfg=SimpleNamespace(env_orig={}))
     process.pre_exec(server)
     assert float(server.cfg.env_orig[start.FIRST_START]) > 0
+
+
+def test_what_has_been_loaded_is_not_looked_through_again_for_garbage(
+    process: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process.signal, "signal", lambda *_: None)
+    worker = SimpleNamespace(wsgi=None, cfg=SimpleNamespace(threads=1))
+    assert gc.get_freeze_count() == 0
+    try:
+        process.post_worker_init(worker)
+        assert gc.get_freeze_count() > 10_000
+    finally:
+        gc.unfreeze()

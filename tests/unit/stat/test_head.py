@@ -105,7 +105,13 @@ def test_nothing_but_the_question_is_sent_for_the_public():
     assert servers.calls[0].headers == {}
 
 
-@pytest.mark.parametrize("bearer", ["", "a b", "a\r\nX-Evil: 1", "a\0", "ü", "\udcff", "a\n"])
+def test_what_is_no_token_but_can_stand_in_a_header_is_the_servers_to_judge():
+    servers = served(present())
+    ask(servers, bearer="Basic dTpw")
+    assert servers.calls[0].headers == {"Authorization": "Bearer Basic dTpw"}
+
+
+@pytest.mark.parametrize("bearer", ["", " ", " a", "a ", "a\tb", "a\r\nX-Evil: 1", "a\0", "ü", "\udcff", "a\n"])
 def test_with_a_token_that_cannot_stand_in_a_header_nobody_is_asked(bearer):
     servers = served(present())
     assert ask(servers, bearer=bearer) == Evidence.unknown(Reason.NOT_ASKED)

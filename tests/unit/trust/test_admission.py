@@ -1,6 +1,8 @@
 """The way of an advertisement: protocol.md 2.4 and 7.8, by the names of its examples."""
 
 import json
+import queue
+import threading
 from typing import Any
 
 import pytest
@@ -14,12 +16,14 @@ from director_wsgi.errors import (
     InvalidAd,
     NotApproved,
     RegistryUnavailable,
+    TooManyAds,
 )
 from director_wsgi.federation.directory import Directory
 from director_wsgi.federation.filters import FilterReason, Filters
 from director_wsgi.federation.models import ServerAd, ServerKind
 from director_wsgi.limits.deadline import Deadline
-from director_wsgi.trust.admission import Admission, help_sentence
+from director_wsgi.trust import admission
+from director_wsgi.trust.admission import LONG_BYTES, TURNS, Admission, help_sentence
 from director_wsgi.trust.inquiry import APPROVAL_LIFETIME_S, PERMITS, Inquiries
 from director_wsgi.trust.prefixes import AllowedPrefixes
 from director_wsgi.trust.registry import Registry
@@ -284,6 +288,75 @@ def test_e46_a_table_once_loaded_counts_for_as_long_as_the_registry_is_away(hous
     assert [n.path for n in ad.namespaces] == ["/demo"]
 
 
+def test_long_advertisements_are_read_one_by_one_and_few_wait_for_it(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever likes can send them: threads that read them all at once would slow every redirect down."""
+    is_being_read, may_go_on = threading.Event(), threading.Event()
+    read_at_once: list[int] = []
+    outcomes: queue.Queue[type[Exception] | None] = queue.Queue()
+    parse, reading = admission.parse_ad, threading.BoundedSemaphore(1)
+
+    def slowly(body: bytes, kind: ServerKind) -> Any:
+        if len(body) > LONG_BYTES:
+            assert reading.acquire(blocking=False)
+            is_being_read.set()
+            assert may_go_on.wait(10)
+            read_at_once.append(len(body))
+            reading.release()
+        return parse(body, kind)
+
+    def advertise() -> None:
+        try:
+            house.admit(ORIGIN, origin_body(ignored="x" * LONG_BYTES))
+        except TooManyAds as error:
+            outcomes.put(type(error))
+        else:
+            outcomes.put(None)
+
+    monkeypatch.setattr(admission, "parse_ad", slowly)
+    threads = [threading.Thread(target=advertise) for _ in range(TURNS + 1)]
+    threads[0].start()
+    assert is_being_read.wait(10)
+    for thread in threads[1:]:
+        thread.start()
+    assert outcomes.get(timeout=10) is TooManyAds
+    house.admit(ORIGIN, origin_body())  # a short one waits for nobody
+    may_go_on.set()
+    for thread in threads:
+        thread.join(10)
+    assert [outcomes.get_nowait() for _ in range(TURNS)] == [None] * TURNS
+    assert len(read_at_once) == TURNS
+
+
+def test_a_long_one_whose_turn_does_not_come_in_time_comes_again(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    body = origin_body(ignored="x" * LONG_BYTES)
+    refused: list[type[AdRejected]] = []
+    parse = admission.parse_ad
+
+    def meanwhile(_body: bytes, kind: ServerKind) -> Any:
+        if not refused:
+            with pytest.raises(AdRejected) as caught:
+                house.admission.admit(
+                    kind, body, authorization="x", user_agent="", deadline=Deadline.after(0, house.clock)
+                )
+            refused.append(caught.type)
+        return parse(_body, kind)
+
+    monkeypatch.setattr(admission, "parse_ad", meanwhile)
+    house.admit(ORIGIN, body)
+    assert refused == [TooManyAds]
+
+
+def test_another_host_name_lifts_no_restriction_of_a_cache(house: House) -> None:
+    """The registry knows a cache by what follows `/caches/`, and a cache may have any number of host names."""
+    house.registry.allowed = {"CACHE_CHI": ["/demo"]}
+    assert house.prefixes.refresh(Deadline.after(5, house.clock))
+    house.admit(CACHE, cache_body("/demo", "/secret", "/pelican/monitoring", **{"data-url": "https://alias:1"}))
+    (ad,) = house.servers
+    assert [namespace.path for namespace in ad.namespaces] == ["/demo", "/pelican/monitoring"]
+
+
 def test_e46_a_restricted_cache_keeps_what_it_may_serve(house: House) -> None:
     house.load_prefixes(c1_example_org=["/demo"])
     house.admit(CACHE, cache_body("/demo/", "/ro", "/multi", "/pelican/monitoring"))
@@ -307,6 +380,8 @@ def test_an_invalid_url_is_400(house: House) -> None:
         ({"now": "2025-12-31T23:00:00Z", "expiry": "2025-12-31T23:10:00Z"}, 600),  # C-78: an hour slow
         ({"now": "2026-01-01T01:00:00Z", "expiry": "2026-01-01T01:10:00Z"}, 600),  # an hour fast
         ({"now": "2026-01-01T00:00:00.09Z", "expiry": "2026-01-01T00:05:00Z"}, 300),
+        ({"expiry": "9999-12-31T23:59:59Z"}, 86_400),  # no longer than a day, whatever it says
+        ({"now": "2025-12-31T23:00:00Z", "expiry": "9999-12-31T23:59:59Z"}, 86_400),
         ({"now": "0001-01-01T00:00:00Z"}, 600),
     ],
 )

@@ -1,6 +1,7 @@
 """Laws of this director's own keys."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, NoEncryption, PrivateFormat
 
 from director_wsgi.errors import ConfigError
-from director_wsgi.trust.issuer import load_issuer_keys, public_jwks, thumbprint
+from director_wsgi.trust.issuer import load_issuer_keys, public_jwks, thumbprint, usable_issuer_keys
 from director_wsgi.trust.keys import parse_key_set
 from director_wsgi.trust.tokens import AdvertiseToken
 from tests.unit.trust.forge import NOW, Key, jwks
@@ -87,6 +88,16 @@ def test_every_broken_file_is_named_with_its_parameter_and_none_is_quoted(tmp_pa
     assert [problem.split(":")[0] for problem in caught.value.problems] == ["IssuerKeysDirectory"] * 3 + ["IssuerKey"]
     assert all(name in str(caught.value) for name in ("a.pem", "b.pem", "c.pem", "missing.key"))
     assert "SECRET" not in str(caught.value)
+
+
+def test_what_would_never_end_or_never_begin_is_not_read(tmp_path: Path) -> None:
+    write(tmp_path / "a.pem")
+    os.mkfifo(tmp_path / "b.pem")
+    (tmp_path / "c.pem").symlink_to("/dev/zero")
+    (tmp_path / "d.pem").mkdir()
+    keys, problems = usable_issuer_keys(tmp_path)
+    assert len(keys) == 1
+    assert [problem.rpartition(": ")[2] for problem in problems] == ["is no regular file"] * 3
 
 
 def test_extra_public_keys_are_published_as_they_are(tmp_path: Path) -> None:

@@ -11,12 +11,14 @@ import pytest
 from flask import Flask
 
 from director_wsgi.app import create_app
-from director_wsgi.runtime import names
+from director_wsgi.runtime import names, worker
 from director_wsgi.runtime.config import Config
 from director_wsgi.web import redirects
+from director_wsgi.web.responses import STATUS_OF
 
 DOCUMENT = (Path(__file__).parents[3] / "docs" / "compatibility.md").read_text()
 STATES = {"same", "better", "absent"}
+OF_OTHERS = ("Origin.", "Cache.", "Registry.", "Client.")
 
 
 class Row(NamedTuple):
@@ -99,6 +101,25 @@ def test_every_row_has_a_state_and_a_reason_where_one_is_owed() -> None:
             assert state == "same" or why
 
 
+def test_every_status_of_an_error_is_in_the_table() -> None:
+    _head, *table = rows("What an answer says")
+    told = {int(status) for what, *_rest in table if what.startswith("status") for status in re.findall(r"\d+", what)}
+    of_the_server = {status for _error, status, _words in worker._REFUSALS}
+    assert {*STATUS_OF.values(), *of_the_server} <= told
+
+
+def test_every_header_that_is_looked_at_is_in_the_table() -> None:
+    _head, *table = rows("What a request may say")
+    told = {name.upper().replace("-", "_") for what, *_rest in table for name in re.findall(r"`([\w-]+)`", what)}
+    read: set[str] = set()
+    for module in Path(redirects.__file__).parent.glob("*.py"):
+        text = module.read_text()
+        read.update(re.findall(r'"HTTP_([A-Z_]+)"', text))
+        read.update(name.upper().replace("-", "_") for name in re.findall(r'headers\.get\("([\w-]+)"', text))
+    assert {"AUTHORIZATION", "X_PELICAN_DEBUG"} <= read  # they were found at all
+    assert read <= told
+
+
 def parameters() -> dict[str, str]:
     _head, *table = rows("Parameters")
     return {name: state for names_, state, _why in table for name in re.findall(r"`([\w.]+)`", names_)}
@@ -107,7 +128,7 @@ def parameters() -> dict[str, str]:
 def test_every_parameter_of_a_director_is_in_the_table() -> None:
     ours = {one.row.name for one in names.PARAMETERS if one.row.ours}
     pelicans = {name for name in names.BY_LOWER_NAME.values() if name not in ours}
-    assert {name for name in pelicans if name.startswith(("Director.", "Federation."))} <= parameters().keys()
+    assert {name for name in pelicans if not name.startswith(OF_OTHERS)} <= parameters().keys()
 
 
 def test_a_parameter_has_an_effect_if_and_only_if_the_table_says_so() -> None:

@@ -27,10 +27,11 @@ class Known:
         self.loads: dict[str, float] = {}
         self.weights: dict[str, tuple[float, float]] = {}
         self.asked: list[str | None] = []
+        self.announced: list[dict[str, str]] = []
 
     def downtimes(self, name: str | None) -> Sequence[object]:
         self.asked.append(name)
-        return [{"id": "1", "serverName": name or "everybody"}]
+        return self.announced or [{"id": "1", "serverName": name or "everybody"}]
 
     def facts(self) -> director_ui.Facts:
         return director_ui.Facts(
@@ -203,6 +204,16 @@ class TestOneServer:
     @pytest.mark.parametrize("path", ["/servers/nobody", "/servers/nobody/namespaces", "/servers/origins/stat/x"])
     def test_nobody_is_404(self, get: Get, path: str) -> None:
         assert get(path, 404) == {"status": "error", "msg": "Server not found"}
+
+    @pytest.mark.parametrize("path", ["/servers/S/downtimes", "/downtimes"])
+    def test_many_downtimes_are_written_one_by_one(
+        self, client: FlaskClient, monkeypatch: pytest.MonkeyPatch, known: Known, path: str
+    ) -> None:
+        monkeypatch.setattr(director_ui, "CHUNK_CHARACTERS", 1)
+        known.announced = [{"id": str(number)} for number in range(5)]
+        pieces = list(client.get(ROOT + path).response)
+        assert len(pieces) == 6
+        assert [one["id"] for one in json.loads(b"".join(pieces))] == ["0", "1", "2", "3", "4"]
 
     def test_downtimes_are_asked_for_by_name(self, get: Get, known: Known) -> None:
         assert get("/servers/S%201/downtimes")[0]["serverName"] == "S 1"

@@ -1,0 +1,75 @@
+"""A system that gives a worker no more of something: descriptors, threads. It goes on with what it has."""
+
+import contextlib
+import os
+import resource
+import signal
+import socket
+import time
+from pathlib import Path
+
+from tests.process.breathless import FILE_VARIABLE
+from tests.process.child import SETTINGS, get, run
+from tests.process.conftest import ENVIRON
+
+VERSION = get("/api/v1.0/version")
+SERVED = ("-c", str(SETTINGS), "-b", "127.0.0.1:0")
+BREATHLESS = "tests.process.breathless:application"
+
+
+def descriptors(pid: int) -> int:
+    return len(list(Path(f"/proc/{pid}/fd").iterdir()))
+
+
+def spent_s(pid: int) -> float:
+    """Processor time of a process."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def test_a_worker_may_have_as_many_descriptors_as_it_can_be_given(tmp_path: Path) -> None:
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with run(tmp_path, *SERVED, environ=ENVIRON) as child:
+        (worker,) = child.wait_until_ready().workers()
+
+        assert resource.prlimit(worker, resource.RLIMIT_NOFILE)[0] >= min(hard, 65_536)
+
+
+def test_a_worker_without_descriptors_lets_clients_wait_and_lives(tmp_path: Path) -> None:
+    with run(tmp_path, *SERVED, environ=ENVIRON) as child, contextlib.ExitStack() as stack:
+        (worker,) = child.wait_until_ready().workers()
+        assert child.ask(VERSION).status == 200
+        limit = resource.prlimit(worker, resource.RLIMIT_NOFILE)
+        resource.prlimit(worker, resource.RLIMIT_NOFILE, (descriptors(worker), limit[1]))
+        waiting = stack.enter_context(socket.create_connection(("127.0.0.1", child.port), timeout=15))
+        waiting.sendall(VERSION)
+        child.wait_for_output("Clients have to wait: cannot take a connection: Too many open files")
+        spent_before = spent_s(worker)
+        time.sleep(0.5)
+        is_busy = spent_s(worker) - spent_before > 0.25
+        resource.prlimit(worker, resource.RLIMIT_NOFILE, limit)
+
+        assert waiting.recv(12) == b"HTTP/1.1 200"
+        assert child.workers() == [worker]
+        assert not is_busy
+        assert "Traceback" not in child.output
+
+
+def test_replacements_that_cannot_start_follow_each_other_until_one_can(tmp_path: Path) -> None:
+    lack = tmp_path / "lack"
+    with run(tmp_path, *SERVED, BREATHLESS, environ=ENVIRON | {FILE_VARIABLE: str(lack)}) as child:
+        (worker,) = child.wait_until_ready().workers()
+        lack.touch()
+        os.kill(worker, signal.SIGKILL)
+        child.wait_for_output("The worker could not start; another one will try", 2)
+        lack.unlink()
+        child.wait_for_output("Worker ready", 2)
+
+        assert child.ask(VERSION).status == 200
+
+
+def test_a_first_worker_that_cannot_start_ends_the_service(tmp_path: Path) -> None:
+    lack = tmp_path / "lack"
+    lack.touch()
+    with run(tmp_path, *SERVED, BREATHLESS, environ=ENVIRON | {FILE_VARIABLE: str(lack)}) as child:
+        assert child.wait_for_end() != 0
