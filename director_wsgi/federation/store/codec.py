@@ -1,0 +1,151 @@
+"""Advertisements as bytes and back, for a store. Pure.
+
+A byte that says which form it is, then compressed JSON, one text per line: the advertisement without its namespaces,
+and each namespace. A dataclass is the array of its fields, in their order; so a model that gains, loses or moves a
+field needs a new `VERSION`. What another version wrote cannot be read and is not missed for long: its sender comes
+again within a minute.
+
+All caches of a federation advertise the same namespaces. Equal lines become one object, as in `federation.ads`, and a
+line that is known is not parsed again.
+"""
+
+import enum
+import json
+import types
+import zlib
+from collections.abc import Callable
+from dataclasses import fields, is_dataclass
+from typing import Any, Final, get_args, get_origin, get_type_hints
+from weakref import WeakValueDictionary
+
+from director_wsgi.federation.models import NamespaceAd, ServerAd
+
+VERSION: Final = 1
+"""The first byte."""
+
+MAX_TEXT_BYTES: Final = 128 << 20
+"""What a body may be decompressed to: more than the largest advertisement that is accepted could become."""
+
+_LEVEL: Final = 1  # higher ones cost thrice the time for a tenth of the size
+
+_known: WeakValueDictionary[str, NamespaceAd] = WeakValueDictionary()
+"""Namespaces by the line they were read from, for as long as anybody holds them."""
+
+_Convert = Callable[[Any], Any]
+
+
+class UnreadableBody(ValueError):
+    """The bytes are no advertisement, or one in a form of another version."""
+
+
+def encode_ad(ad: ServerAd) -> bytes:
+    """The advertisement with all that it says; `decode_ad` gives an equal one back."""
+    lines = [_dump(_pack_head(ad)), *(_dump(_pack_namespace(namespace)) for namespace in ad.namespaces)]
+    return bytes((VERSION,)) + zlib.compress("\n".join(lines).encode("ascii"), _LEVEL)
+
+
+def decode_ad(body: bytes) -> ServerAd:
+    """Read what `encode_ad` made.
+
+    Raises:
+        UnreadableBody: It did not make this.
+    """
+    if body[:1] != bytes((VERSION,)):
+        raise UnreadableBody("an advertisement in a form of another version")
+    try:
+        head, *lines = _decompressed(body[1:]).decode("ascii").split("\n")
+        values = _unpack_head(json.loads(head))
+        return ServerAd(**values, namespaces=tuple(map(_namespace, lines)))
+    except (ValueError, TypeError, KeyError, RecursionError, zlib.error) as error:
+        raise UnreadableBody(f"not an advertisement: {error}") from None
+
+
+def _decompressed(data: bytes) -> bytes:
+    decompressor = zlib.decompressobj()
+    text = decompressor.decompress(data, MAX_TEXT_BYTES)
+    if not decompressor.eof or decompressor.unused_data:
+        raise ValueError("it is cut off, too long, or more follows")
+    return text
+
+
+def _namespace(line: str) -> NamespaceAd:
+    known = _known.get(line)
+    if known is None:
+        known = _known.setdefault(line, _unpack_namespace(json.loads(line)))
+    return known
+
+
+def _checked(wanted: type) -> _Convert:
+    def check(value: Any) -> Any:
+        if type(value) is not wanted:
+            raise TypeError(f"expected {wanted.__name__}, not {type(value).__name__}")
+        return value
+
+    return check
+
+
+def _number(value: Any) -> float:
+    if type(value) not in {float, int}:
+        raise TypeError(f"expected a number, not {type(value).__name__}")
+    return float(value)
+
+
+def _array(value: Any, length: int | None = None) -> list[Any]:
+    if type(value) is not list or length not in {None, len(value)}:
+        raise TypeError("expected an array" + ("" if length is None else f" of {length}"))
+    return value
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+def _converters(hint: Any) -> tuple[_Convert, _Convert]:
+    """How a value of that type is packed, and how it is unpacked."""
+    if hint is float:
+        return _same, _number
+    if hint in {str, int, bool}:
+        return _same, _checked(hint)
+    if is_dataclass(hint) and isinstance(hint, type):
+        return _of_dataclass(hint)
+    if isinstance(hint, type) and issubclass(hint, enum.Enum):
+        return (lambda member: member.value), hint
+    pack, unpack = _converters(get_args(hint)[0])
+    if get_origin(hint) is tuple:
+        if pack is _same:
+            return list, lambda values: tuple([unpack(value) for value in _array(values)])
+        return (
+            lambda values: [pack(value) for value in values],
+            lambda values: tuple([unpack(value) for value in _array(values)]),
+        )
+    if get_origin(hint) is types.UnionType:  # with None: there is no other in the models
+        return (
+            lambda value: None if value is None else pack(value),
+            lambda value: None if value is None else unpack(value),
+        )
+    raise TypeError(f"cannot pack {hint}")
+
+
+def _of_dataclass(cls: type, but: str = "") -> tuple[_Convert, _Convert]:
+    """The same for a dataclass; `but` is a field to leave out, and then its values are unpacked to a dictionary."""
+    hints = get_type_hints(cls)
+    names = [field.name for field in fields(cls) if field.name != but]
+    both = [_converters(hints[name]) for name in names]
+    packing = [(name, pack) for name, (pack, _) in zip(names, both, strict=True)]
+    unpacking = [(name, unpack) for name, (_, unpack) in zip(names, both, strict=True)]
+    length = len(names)
+
+    def pack_fields(value: Any) -> list[Any]:
+        return [pack(getattr(value, name)) for name, pack in packing]
+
+    def unpack_fields(values: Any) -> Any:
+        pairs = zip(unpacking, _array(values, length), strict=True)
+        found = {name: unpack(value) for (name, unpack), value in pairs}
+        return found if but else cls(**found)
+
+    return pack_fields, unpack_fields
+
+
+_dump: Final = json.JSONEncoder(separators=(",", ":")).encode
+_pack_head, _unpack_head = _of_dataclass(ServerAd, but="namespaces")
+_pack_namespace, _unpack_namespace = _of_dataclass(NamespaceAd)
