@@ -46,8 +46,12 @@ format: install ## format, and mend what the linter can mend
 	$(BIN)/ruff check --fix .
 
 .PHONY: test
-test: install clients ## every test: unit, servers, process, and e2e as far as its programs are installed
-	$(BIN)/pytest
+test: install clients ## unit, servers, process, and e2e as far as its programs are installed
+	$(BIN)/pytest -m "not slow"
+
+.PHONY: slow
+slow: install ## the tests that take long: workers killed and reloaded under load, leases that move
+	$(BIN)/pytest -m slow
 
 .PHONY: soak
 soak: install ## ten minutes of load with a third of the servers misbehaving

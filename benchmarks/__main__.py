@@ -10,14 +10,14 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from benchmarks import advertisement, federations, head, lookups, redirects, stats
+from benchmarks import advertisement, federations, head, lookups, redirects, stats, workers
 from benchmarks.figures import Figure, figure, machine, table, write
 from benchmarks.load import WrongAnswerError
 from benchmarks.server import ServerFailedError
 from director_wsgi.demo.openloop import LoadFailedError
 
 RESULTS = Path(__file__).resolve().parent / "results"
-ALL = ("redirects", "lookups", "advertisement", "head", "stats")
+ALL = ("redirects", "lookups", "advertisement", "head", "stats", "workers")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -69,6 +69,8 @@ def _run(name: str, options: argparse.Namespace, folder: Path) -> list[Figure]:
         return advertisement.measure(folder, _say, rounds=2 if quick else 7)
     if name == "stats":
         return stats.measure(folder, _say, quick=quick)
+    if name == "workers":
+        return workers.measure(folder, _say, quick=quick)
     return _head(quick=quick)
 
 
@@ -96,7 +98,7 @@ def _end(_signal: int, _frame: FrameType | None) -> NoReturn:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
-        description="First figures of the director, each beside something run in the same call. Four to five minutes.",
+        description="First figures of the director, each beside something run in the same call. Eight to ten minutes.",
     )
     parser.add_argument("--only", action="append", choices=ALL, help="only this group; may be repeated")
     parser.add_argument(

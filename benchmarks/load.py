@@ -34,6 +34,7 @@ class Order:
     Attributes:
         port: Where the server listens, on 127.0.0.1.
         server_pid: Of the process whose CPU time is to be told.
+        other_pids: Of more such processes.
         federation: Name of the size the requests are made for.
         declared: Whether clients say where they are.
         bare: Whether the answer is the bare route's constant one.
@@ -48,6 +49,7 @@ class Order:
     connections: int = 32
     warm_up_s: float = 0.3
     seconds: float = 1.5
+    other_pids: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +58,7 @@ class Round:
 
     Attributes:
         per_s: Answers per second.
-        cpu_us: CPU time of the server process per answer, microseconds, user and system.
+        cpu_us: CPU time of the server's processes per answer, microseconds, user and system.
         p50_ms, p99_ms: From a request's being sent to its answer's last byte.
         generator_share: Of one CPU.
         reconnects: Connections that the server closed.
@@ -71,7 +73,7 @@ class Round:
 
     @property
     def server_share(self) -> float:
-        """Of one CPU. The server is never idle; clearly below 1, something else had its processor."""
+        """Of one CPU. A worker is never idle; clearly below 1 each, something else had their processors."""
         return self.per_s * self.cpu_us / 1e6
 
 
@@ -173,6 +175,10 @@ def process_cpu_s(pid: int) -> float:
     return time.clock_gettime((~pid << 3) | 2)
 
 
+def _servers_cpu_s(order: Order) -> float:
+    return sum(map(process_cpu_s, (order.server_pid, *order.other_pids)))
+
+
 def run(order: Order, exchanges: list[Exchange]) -> Round:
     """Run one round in this process.
 
@@ -185,10 +191,10 @@ def run(order: Order, exchanges: list[Exchange]) -> Round:
         load.open(order.connections)
         load.run(time.perf_counter() + order.warm_up_s)
         del load.latencies[:]
-        server_cpu, own_cpu, began = process_cpu_s(order.server_pid), time.process_time(), time.perf_counter()
+        server_cpu, own_cpu, began = _servers_cpu_s(order), time.process_time(), time.perf_counter()
         load.run(began + order.seconds)
         lasted = time.perf_counter() - began
-        server_cpu, own_cpu = process_cpu_s(order.server_pid) - server_cpu, time.process_time() - own_cpu
+        server_cpu, own_cpu = _servers_cpu_s(order) - server_cpu, time.process_time() - own_cpu
     finally:
         load.close()
     answers = sorted(load.latencies)

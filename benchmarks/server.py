@@ -1,8 +1,9 @@
-"""gunicorn in a child process, with the settings that production has, and one worker."""
+"""gunicorn in a child process, with the settings that production has."""
 
 import contextlib
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -13,13 +14,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from director_wsgi.federation.store.files import bus_path
+
 ROOT = Path(__file__).resolve().parent.parent
 START_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 15.0
 
 _ARGUMENTS = [
     *("-m", "gunicorn", "--config", str(ROOT / "gunicorn.conf.py"), "--pythonpath", str(ROOT)),
-    *("--bind", "127.0.0.1:0", "--workers", "1", "--log-level", "info"),
+    *("--bind", "127.0.0.1:0", "--log-level", "info"),
 ]
 
 
@@ -33,11 +36,13 @@ class Server:
 
     Attributes:
         port: On 127.0.0.1.
-        pid: Of its one worker.
+        pid: Of its one worker, or of the first of several.
+        others: Of the others.
     """
 
     port: int
     pid: int
+    others: tuple[int, ...] = ()
 
     def rss_mib(self) -> float:
         """Memory of the worker that is resident, MiB."""
@@ -69,21 +74,25 @@ def confined(processors: set[int]) -> Iterator[None]:
 
 
 @contextmanager
-def serving(application: str, folder: Path, extra: dict[str, str] | None = None) -> Iterator[Server]:
+def serving(
+    application: str, folder: Path, extra: dict[str, str] | None = None, *, workers: int = 1
+) -> Iterator[Server]:
     """Serve `module:variable` until the block ends.
 
     Args:
         application: What gunicorn is to import.
         folder: An existing folder of this server's own: it runs there and leaves its log there.
         extra: More of the environment.
+        workers: How many. One keeps to the first processor; several may have all.
 
     Raises:
         ServerFailedError: It ended, or does not answer in time.
     """
     log = folder / "log"
-    with log.open("wb") as output, confined(cores()[0]):
+    processors = cores()[0] if workers == 1 else os.sched_getaffinity(0)
+    with log.open("wb") as output, confined(processors):
         master = subprocess.Popen(
-            [sys.executable, *_ARGUMENTS, application],
+            [sys.executable, *_ARGUMENTS, "--workers", str(workers), application],
             cwd=folder,
             env=_environment(folder) | (extra or {}),
             stdout=output,
@@ -91,7 +100,7 @@ def serving(application: str, folder: Path, extra: dict[str, str] | None = None)
             start_new_session=True,
         )
     try:
-        yield _wait(master, log)
+        yield _wait(master, log, workers)
     finally:
         master.terminate()
         try:
@@ -100,6 +109,7 @@ def serving(application: str, folder: Path, extra: dict[str, str] | None = None)
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(master.pid, signal.SIGKILL)
             master.wait()
+        shutil.rmtree(bus_path(folder / "director").parent, ignore_errors=True)  # it outlives processes
 
 
 def _environment(folder: Path) -> dict[str, str]:
@@ -120,15 +130,17 @@ def _environment(folder: Path) -> dict[str, str]:
 _LISTENING = re.compile(r"Listening at: http://127\.0\.0\.1:(\d+)")
 
 
-def _wait(master: "subprocess.Popen[bytes]", log: Path) -> Server:
-    """The server, as soon as it answers."""
+def _wait(master: "subprocess.Popen[bytes]", log: Path, workers: int) -> Server:
+    """The server, as soon as it answers and all workers are ready."""
     give_up_at = time.monotonic() + START_TIMEOUT_S
     while time.monotonic() < give_up_at and master.poll() is None:
-        port = _LISTENING.search(log.read_text(errors="replace"))
-        if port is not None and _answers(int(port[1])):
+        said = log.read_text(errors="replace")
+        port = _LISTENING.search(said)
+        if port is not None and said.count("Worker ready") >= workers and _answers(int(port[1])):
             children = Path(f"/proc/{master.pid}/task/{master.pid}/children").read_text().split()
-            if len(children) == 1:
-                return Server(int(port[1]), int(children[0]))
+            if len(children) == workers:
+                first, *others = map(int, children)
+                return Server(int(port[1]), first, tuple(others))
         time.sleep(0.05)
     raise ServerFailedError(f"gunicorn did not come up; its log ends with\n{log.read_text(errors='replace')[-3000:]}")
 

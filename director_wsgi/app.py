@@ -10,6 +10,7 @@ from director_wsgi.assembly import build
 from director_wsgi.director import Director
 from director_wsgi.errors import DirectorError
 from director_wsgi.federation.directors import Directors
+from director_wsgi.federation.state import State
 from director_wsgi.limits.deadline import Clock, WallClock, monotonic
 from director_wsgi.limits.deadline import wall as system_wall
 from director_wsgi.limits.lanes import Lanes
@@ -31,12 +32,15 @@ from director_wsgi.web import (
     health_test,
     listings,
     metrics,
+    probes,
     redirects,
     server_families,
+    state_families,
 )
 from director_wsgi.web.addresses import TrustedProxies
 from director_wsgi.web.entrance import JOB_ID, AnythingConverter, Entrance
 from director_wsgi.web.long_answers import LongAnswers, share_of
+from director_wsgi.web.probes import Probes
 from director_wsgi.web.requests import RequestReader, Steering
 from director_wsgi.web.responses import CORS, error_response, simple
 
@@ -54,6 +58,7 @@ def create_app(
     first_started_at: float | None = None,
     make_client: MakeClient | None = None,
     ring: KeyRing | None = None,
+    state: State | None = None,
 ) -> Flask:
     """Build an application; its director is `app.extensions["director"]`, and wants to be started.
 
@@ -61,31 +66,46 @@ def create_app(
         config: Checked.
         clock: Monotonic seconds, for everything inside.
         wall: Unix seconds, for what others have dated.
-        started_at: Since when advertisements have been taken, on `clock`; None: now. The start-up window begins there.
+        started_at: Since when advertisements have been taken, on `clock`; None: now. The start-up window begins there,
+            if no advertisements are known from before.
         first_started_at: When the director was first started, on `clock`; None: now. Outlives workers.
         make_client: Makes the clients of outbound calls; None: real ones.
         ring: The director's keys; None: those of the configuration. None are made here.
+        state: What is shared with other workers, and outlives them; None: nothing.
 
     Raises:
         ConfigError: A key file cannot be read.
     """
-    director = build(config, clock=clock, wall=wall, started_at=started_at, make_client=make_client, ring=ring)
+    director = build(
+        config,
+        clock=clock,
+        wall=wall,
+        started_at=started_at,
+        first_started_at=first_started_at,
+        make_client=make_client,
+        ring=ring,
+        state=state,
+    )
     counters = RedirectCounters()
     metadata = discovery.MetadataRequests()
     health = _component_health(director, wall)
+    directors = _directors(config, clock, wall, first_started_at)
+    director.vitals.tell_to(directors.tell_health)
     long_answers = Lanes(share_of(config.threads))
     shown = _metrics(director, counters, metadata, health, long_answers)
     app = Flask("director_wsgi", static_folder=None)
     app.extensions["director"] = director
+    told = app.extensions["probes"] = Probes(
+        readiness=director.readiness, metrics=shown, guard=_metrics_guard(director, wall)
+    )
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False  # the last route answers OPTIONS for every path
     app.url_map.merge_slashes = False
     app.url_map.converters["anything"] = AnythingConverter
     _register_errors(app)
     for routes in (
         _advertisements(director, clock),
-        listings.blueprint(
-            snapshot=director.directory.snapshot, directors=_directors(config, clock, wall, first_started_at), wall=wall
-        ),
+        listings.blueprint(snapshot=director.directory.snapshot, directors=directors, wall=wall),
+        probes.blueprint(told),
         discovery.blueprint(_discovery(director), requests=metadata, proxies=TrustedProxies(config.trusted_proxies)),
         fed_token.blueprint(director.fed_tokens, timeout_s=config.registry_timeout_s, clock=clock),
         health_test.blueprint(),
@@ -97,7 +117,7 @@ def create_app(
         ),
         discover_servers.blueprint(
             snapshot=director.directory.snapshot,
-            settling=_settling(director, clock),
+            settling=_settling(director),
             door=director.guard_for(DISCOVER, wall),
         ),
         component_health.blueprint(
@@ -178,11 +198,11 @@ def _facts(director: Director, wall: WallClock) -> director_ui.Facts:
     )
 
 
-def _settling(director: Director, clock: Clock) -> discover_servers.Settling:
+def _settling(director: Director) -> discover_servers.Settling:
     return discover_servers.Settling(
         settling_s=min(director.config.startup_window_s, discover_servers.SETTLING_S),
+        age_s=director.window.age_s,
         has_registry=lambda: director.prefixes.loaded,
-        clock=clock,
     )
 
 
@@ -210,22 +230,25 @@ def _metrics(
     health: component_health.ComponentHealth,
     long_answers: Lanes,
 ) -> Metrics:
-    shown = Metrics()
+    shown = director.metrics
+    shown.only_of(server_families.advertised(director))
     for collect in (
         families.build,
         families.federation(director.directory),
         families.tables(director.directory, director.filters, director.tests, director.engine, director.inquiries),
         counters.collect,
-        families.stat(director.engine, director.directory, threads=director.config.stat_threads),
+        families.stat(director.engine, director.directory),
         families.clients(director.clients),
         families.long_answers(long_answers),
         families.trust(director.admission, director.inquiries, director.prefixes),
         families.keys(director.fed_tokens, director.federation_keys),
         metadata.collect,
         families.leases(director.leases),
+        state_families.of(director.state, director.shared_ads),
         server_families.advertisements(director.admission),
         server_families.director_tests(director.tests),
         health.collect,
+        probes.families(director.readiness),
         families.places(director.places),
     ):
         shown.add(collect)

@@ -4,17 +4,28 @@ Building one starts no thread and opens no socket.
 """
 
 import random
+from collections.abc import Callable, Collection
 from functools import partial
 
 from director_wsgi.director import Director
+from director_wsgi.federation.alone import Alone
 from director_wsgi.federation.directory import Directory
 from director_wsgi.federation.filters import Filters
 from director_wsgi.federation.models import ServerAd
+from director_wsgi.federation.replica import HOST, Replica
+from director_wsgi.federation.shared_ads import SharedAds
+from director_wsgi.federation.startup import StartupWindow
+from director_wsgi.federation.state import State
 from director_wsgi.federation.status import TestVerdict
-from director_wsgi.health import io_load
+from director_wsgi.health import io_load, reports, sharing, vitals
 from director_wsgi.health.io_load import IoLoads
+from director_wsgi.health.readiness import SAMPLE_S, Readiness
+from director_wsgi.health.reports import Reports
 from director_wsgi.health.tests import DirectorTests, Result
 from director_wsgi.health.tokens import Tokens
+from director_wsgi.health.trial import Trial
+from director_wsgi.health.vitals import Sources, Vitals
+from director_wsgi.limits.breaker import BreakerSnapshot
 from director_wsgi.limits.deadline import Clock, Deadline, WallClock
 from director_wsgi.outbound.names import NameResolver
 from director_wsgi.policies import redirect_policy, stat_policy
@@ -23,11 +34,14 @@ from director_wsgi.redirect.maxmind import REFRESH_INTERVAL_S, GeoDatabase
 from director_wsgi.redirect.places import ClientPlaces, Places, ServerPlaces
 from director_wsgi.redirect.resolver import Resolver
 from director_wsgi.redirect.weights import Health
+from director_wsgi.runtime import start
 from director_wsgi.runtime.clients import ClientWatch
 from director_wsgi.runtime.config import Config
 from director_wsgi.runtime.leases import Leases
+from director_wsgi.runtime.metrics import Metrics
 from director_wsgi.runtime.outgoing import MakeClient, client_maker
 from director_wsgi.runtime.periodic import PeriodicJob
+from director_wsgi.runtime.siblings import Siblings
 from director_wsgi.stat.engine import StatEngine
 from director_wsgi.trust import keyring
 from director_wsgi.trust.admission import Admission, help_sentence
@@ -41,6 +55,7 @@ from director_wsgi.trust.minting import Minter
 from director_wsgi.trust.pool import THREADS as REGISTRY_THREADS
 from director_wsgi.trust.prefixes import AllowedPrefixes
 from director_wsgi.trust.registry import Registry
+from director_wsgi.trust.shared import Sharing
 
 REGISTRY_CONNECTIONS = REGISTRY_THREADS + 2
 """Connections to the registry that are kept open: one for each thread that asks it, the two polls included."""
@@ -53,6 +68,12 @@ them would be as good as none."""
 UPKEEP_INTERVAL_S = 10.0
 """How often expired advertisements are swept out, what belonged to their servers is given back, and downtimes that have
 begun or ended meanwhile act."""
+
+PASSING = frozenset({io_load.KIND, reports.KIND, vitals.KIND})
+"""Kinds of what workers tell each other that are worth nothing after a reboot, and would be written to disk all day."""
+
+SHARES_INTERVAL_S = 1.0
+"""How often a worker sees how many there are: what is meant for all of them together is shared anew."""
 
 
 def key_ring(config: Config, wall: WallClock, *, strict: bool = True) -> KeyRing:
@@ -74,12 +95,18 @@ def build(
     started_at: float | None,
     make_client: MakeClient | None,
     ring: KeyRing | None = None,
+    state: State | None = None,
+    first_started_at: float | None = None,
 ) -> Director:
     """Put a director together; the arguments are those of `app.create_app`."""
+    state = state or State.none()
+    replica = state.replica
     names = NameResolver(clock=clock)
     make_client = make_client or client_maker(config, names, clock)
     places = _places(config, names, clock)
-    loads = IoLoads(make_client(1), config.prometheus_url, clock=clock)
+    loads = IoLoads(make_client(1), config.prometheus_url, publish=replica.publish, clock=clock, wall=wall)
+    if config.prometheus_url:
+        replica.follow(io_load.KIND, loads)
     directory = Directory(
         clock=clock,
         capacity=config.max_servers,
@@ -91,14 +118,42 @@ def build(
     engine = StatEngine(policy=stat_policy(config), build_client=make_client, leases=leases, clock=clock)
     registry_client = make_client(REGISTRY_CONNECTIONS)
     registry = Registry(registry_client, config.registry_url)
-    prefixes = AllowedPrefixes(registry, clock=clock)
-    downtimes = RegistryDowntimes(registry, filters, clock=clock)
-    inquiries = Inquiries(registry, timeout_s=config.registry_timeout_s, clock=clock)
+    told = Sharing(replica, wall)
+    prefixes = AllowedPrefixes(registry, sharing=told, clock=clock)
+    downtimes = RegistryDowntimes(
+        registry,
+        filters,
+        sharing=told,
+        on_filtered=lambda: directory.set_filtered(filters.filtered()),
+        clock=clock,
+    )
+    inquiries = Inquiries(registry, timeout_s=config.registry_timeout_s, sharing=told, clock=clock)
     ring = ring or key_ring(config, wall)
     minter = Minter(ring, wall=wall)
-    federation_keys = None if _keys_are_ours(config) else FederationKeys(make_client(1), config.jwk_url, clock=clock)
+    federation_keys = _federation_keys(config, make_client, told, clock)
+    started_at = clock() if started_at is None else started_at
+    window = StartupWindow(
+        config.startup_window_s,
+        started_at=started_at,
+        first_started_at=started_at if first_started_at is None else first_started_at,
+        clock=clock,
+    )
+    shared_ads = SharedAds(replica, directory, filters, wall=wall, on_heard=engine.heard_from)
+    resolver = _resolver(config, directory, engine, places, loads, is_starting=window.is_open)
+    trial = Trial(
+        resolve=resolver.resolve,
+        snapshot=directory.snapshot,
+        deadline_s=config.redirect_deadline_s,
+        generator=random.Random(),
+        clock=clock,
+    )
+    readiness = _readiness(replica, engine, trial, clock=clock, wall=wall)
+    own_vitals = _vitals(replica, readiness, directory, filters, engine, clock=clock, wall=wall)
     return Director(
         config=config,
+        state=state,
+        window=window,
+        shared_ads=shared_ads,
         directory=directory,
         filters=filters,
         names=names,
@@ -115,15 +170,7 @@ def build(
         ),
         leases=leases,
         engine=engine,
-        resolver=_resolver(
-            config,
-            directory,
-            engine,
-            places,
-            loads,
-            clock=clock,
-            born_at=clock() if started_at is None else started_at,
-        ),
+        resolver=resolver,
         registry_client=registry_client,
         inquiries=inquiries,
         prefixes=prefixes,
@@ -140,30 +187,27 @@ def build(
             ),
             wall=wall,
             locate=places.servers.of,
+            publish=shared_ads.admitted,
         ),
         clients=ClientWatch(),
         tests=_tests(
-            config, directory, filters, engine, minter=minter, make_client=make_client, clock=clock, wall=wall
+            config, replica, directory, filters, engine, minter=minter, make_client=make_client, clock=clock, wall=wall
         ),
         places=places,
         loads=loads,
+        readiness=readiness,
+        vitals=own_vitals,
+        metrics=Metrics(Siblings(state.folder / "metrics", replica.holder) if state.folder is not None else None),
         jobs=(
+            PeriodicJob("director-trial", trial.next_in_s, trial.run),
+            PeriodicJob("director-vitals", SAMPLE_S, own_vitals.refresh),
             *_place_jobs(config, places),
-            *_load_jobs(config, loads, clock),
+            *_load_jobs(config, replica, loads, clock),
             PeriodicJob("director-keys", keyring.REFRESH_S, ring.refresh, at_once=False),
-            *_federation_jobs(federation_keys, clock),
-            PeriodicJob(
-                "director-prefixes",
-                lambda: prefixes.next_refresh_in_s(config.registry_query_interval_s),
-                lambda: prefixes.refresh(Deadline.after(config.registry_timeout_s, clock)),
-            ),
-            PeriodicJob(
-                "director-downtimes",
-                lambda: downtimes.next_refresh_in_s(config.registry_query_interval_s),
-                lambda: _refresh_downtimes(
-                    downtimes, filters, directory, Deadline.after(config.registry_timeout_s, clock)
-                ),
-            ),
+            *_federation_jobs(federation_keys, replica, clock),
+            _registry_job("director-prefixes", prefixes, config, replica, clock),
+            _registry_job("director-downtimes", downtimes, config, replica, clock),
+            PeriodicJob("director-shares", SHARES_INTERVAL_S, partial(_share, engine, replica)),
             PeriodicJob("director-upkeep", UPKEEP_INTERVAL_S, lambda: _keep_up(engine, filters, directory)),
         ),
     )
@@ -183,6 +227,7 @@ def _places(config: Config, names: NameResolver, clock: Clock) -> Places:
 
 def _tests(
     config: Config,
+    replica: Replica | Alone,
     directory: Directory,
     filters: Filters,
     engine: StatEngine,
@@ -192,7 +237,7 @@ def _tests(
     clock: Clock,
     wall: WallClock,
 ) -> DirectorTests:
-    return DirectorTests(
+    tests = DirectorTests(
         servers=lambda: directory.snapshot().servers,
         filtered_names=filters.names,
         on_result=partial(_heed_test, directory, engine),
@@ -201,9 +246,15 @@ def _tests(
         hostname=config.hostname,
         interval_s=config.health_test_interval_s,
         threads=config.health_test_threads,
+        is_ours=lambda: replica.holds(HOST),
+        publish=lambda data_url, news: replica.publish(
+            sharing.KIND, data_url, news.encode, lifetime_s=sharing.LIFETIME_S, token=None
+        ),
         clock=clock,
         wall=wall,
     )
+    replica.follow(sharing.KIND, sharing.Following(tests.heard, wall=wall))
+    return tests
 
 
 def _heed_test(directory: Directory, engine: StatEngine, server: ServerAd, result: Result) -> None:
@@ -230,33 +281,55 @@ def _keys_are_ours(config: Config) -> bool:
     return config.jwk_url in own
 
 
-def _federation_jobs(keys: FederationKeys | None, clock: Clock) -> tuple[PeriodicJob, ...]:
+def _federation_keys(config: Config, make_client: MakeClient, told: Sharing, clock: Clock) -> FederationKeys | None:
+    if _keys_are_ours(config):
+        return None
+    return FederationKeys(make_client(1), config.jwk_url, sharing=told, clock=clock)
+
+
+def _federation_jobs(keys: FederationKeys | None, replica: Replica | Alone, clock: Clock) -> tuple[PeriodicJob, ...]:
     if keys is None:
         return ()
     return (
         PeriodicJob(
             "director-federation",
             keys.next_refresh_in_s,
-            lambda: keys.refresh(Deadline.after(FEDERATION_KEYS_TIMEOUT_S, clock)),
+            lambda: (
+                replica.holds(HOST) and keys.is_due and keys.refresh(Deadline.after(FEDERATION_KEYS_TIMEOUT_S, clock))
+            ),
         ),
     )
 
 
-def _load_jobs(config: Config, loads: IoLoads, clock: Clock) -> tuple[PeriodicJob, ...]:
+def _registry_job(
+    name: str, table: AllowedPrefixes | RegistryDowntimes, config: Config, replica: Replica | Alone, clock: Clock
+) -> PeriodicJob:
+    """Fetch a table for all workers of the host when it is due, whoever fetched it last."""
+    interval_s = config.registry_query_interval_s
+
+    def turn() -> None:
+        if replica.holds(HOST) and table.is_due(interval_s):
+            table.refresh(Deadline.after(config.registry_timeout_s, clock))
+
+    return PeriodicJob(name, lambda: table.next_refresh_in_s(interval_s), turn)
+
+
+def _load_jobs(config: Config, replica: Replica | Alone, loads: IoLoads, clock: Clock) -> tuple[PeriodicJob, ...]:
     if not config.prometheus_url:
         return ()
     return (
         PeriodicJob(
-            "director-load", io_load.INTERVAL_S, lambda: loads.refresh(Deadline.after(io_load.TIMEOUT_S, clock))
+            "director-load",
+            io_load.INTERVAL_S,
+            lambda: replica.holds(HOST) and loads.refresh(Deadline.after(io_load.TIMEOUT_S, clock)),
         ),
     )
 
 
-def _refresh_downtimes(
-    downtimes: RegistryDowntimes, filters: Filters, directory: Directory, deadline: Deadline
-) -> None:
-    if downtimes.refresh(deadline):
-        directory.set_filtered(filters.filtered())
+def _share(engine: StatEngine, replica: Replica | Alone) -> None:
+    """Divide what all workers have together by their number; who is not heard of for want of a store is still there."""
+    if replica.trouble is None:
+        engine.share(replica.workers)
 
 
 def _keep_up(engine: StatEngine, filters: Filters, directory: Directory) -> None:
@@ -275,8 +348,7 @@ def _resolver(
     places: Places,
     loads: IoLoads,
     *,
-    clock: Clock,
-    born_at: float,
+    is_starting: Callable[[], bool],
 ) -> Resolver:
     generator = random.Random()
     return Resolver(
@@ -284,10 +356,51 @@ def _resolver(
         snapshot=directory.snapshot,
         ask=engine.ask,
         places=places.clients,
-        is_starting=lambda: clock() - born_at <= config.startup_window_s,
+        is_starting=is_starting,
         generator=generator,
         health_of=partial(_health_of, engine, directory, loads),
     )
+
+
+def _readiness(
+    replica: Replica | Alone, engine: StatEngine, trial: Trial, *, clock: Clock, wall: WallClock
+) -> Readiness:
+    def store() -> str:
+        return "The store cannot be used; what is learned now is not kept" if replica.trouble else ""
+
+    others = Reports(clock=clock, wall=wall)
+    replica.follow(reports.KIND, others)
+    return Readiness(
+        has_read=lambda: replica.has_read or replica.trouble is not None,  # that there is trouble is a warning
+        lanes=engine.lanes.all.statistics,
+        trial=trial,
+        warnings={"store": store, "configuration": start.complaint},
+        others=others.of_others,
+        clock=clock,
+    )
+
+
+def _vitals(
+    replica: Replica | Alone,
+    readiness: Readiness,
+    directory: Directory,
+    filters: Filters,
+    engine: StatEngine,
+    *,
+    clock: Clock,
+    wall: WallClock,
+) -> Vitals:
+    def servers() -> Collection[ServerAd]:
+        return directory.snapshot().servers.values()
+
+    def breaker_of(data_url: str) -> BreakerSnapshot | None:
+        health = engine.health_of(data_url)
+        return None if health is None else health.breaker.snapshot()
+
+    sources = Sources(servers=servers, filtered_names=filters.names, breaker_of=breaker_of)
+    told = Vitals(readiness, sources, shared=replica, lease=HOST, clock=clock, wall=wall)
+    replica.follow(vitals.KIND, told)
+    return told
 
 
 def _health_of(engine: StatEngine, directory: Directory, loads: IoLoads, server: ServerAd) -> Health:

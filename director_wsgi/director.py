@@ -6,10 +6,18 @@
 
 from dataclasses import dataclass
 
+from director_wsgi.federation.alone import Alone
 from director_wsgi.federation.directory import Directory
 from director_wsgi.federation.filters import Filters
+from director_wsgi.federation.replica import Replica
+from director_wsgi.federation.shared_ads import SharedAds
+from director_wsgi.federation.startup import StartupWindow
+from director_wsgi.federation.state import State
+from director_wsgi.health import reports
 from director_wsgi.health.io_load import IoLoads
+from director_wsgi.health.readiness import Readiness
 from director_wsgi.health.tests import DirectorTests
+from director_wsgi.health.vitals import Vitals
 from director_wsgi.limits.deadline import Deadline, WallClock
 from director_wsgi.outbound.client import HttpClient
 from director_wsgi.outbound.names import NameResolver
@@ -18,6 +26,7 @@ from director_wsgi.redirect.resolver import Resolver
 from director_wsgi.runtime.clients import ClientWatch
 from director_wsgi.runtime.config import Config
 from director_wsgi.runtime.leases import Leases
+from director_wsgi.runtime.metrics import Metrics
 from director_wsgi.runtime.periodic import PeriodicJob
 from director_wsgi.stat.engine import StatEngine
 from director_wsgi.trust.admission import Admission
@@ -38,6 +47,9 @@ class Director:
     """The parts that live as long as the application."""
 
     config: Config
+    state: State
+    window: StartupWindow
+    shared_ads: SharedAds
     directory: Directory
     filters: Filters
     names: NameResolver
@@ -57,15 +69,34 @@ class Director:
     tests: DirectorTests
     places: Places
     loads: IoLoads
+    readiness: Readiness
+    vitals: Vitals
+    metrics: Metrics
+    """What is counted is added to it by those who know of it."""
     jobs: tuple[PeriodicJob, ...]
 
     def start(self) -> None:
-        """Start the threads that work in the background. Once, in the process that serves."""
+        """Start the threads that work in the background. Once, in the process that serves.
+
+        What others have left behind is read first, so that the first request finds it.
+        """
+        self.catch_up()
+        self.metrics.start()
         self.clients.start()
         self.inquiries.start()
         self.tests.start()
         for job in self.jobs:
             job.start()
+
+    def catch_up(self) -> None:
+        """Begin to share with other workers, and learn what they know; a part of `start`."""
+        if self.state.start() and self.directory.snapshot().servers:
+            self.window.caught_up()
+
+    @property
+    def replica(self) -> Replica | Alone:
+        """What this worker and the others tell each other."""
+        return self.state.replica
 
     def guard_for(self, scope: str, wall: WallClock) -> Guard:
         """A door of our own that tokens with `scope` open, issued by this director or by the federation."""
@@ -76,6 +107,7 @@ class Director:
     def close(self) -> None:
         """End every thread and close every socket, within a bound. Harmless if never started."""
         deadline = Deadline.after(DRAIN_S)
+        self.metrics.stop(deadline)  # first: what is closed counts nothing any more
         self.registry_client.close()
         if self.federation_keys is not None:
             self.federation_keys.close()
@@ -85,6 +117,8 @@ class Director:
             job.stop(deadline)
         self.tests.stop(deadline)
         self.inquiries.stop(deadline)
+        self.replica.drop(reports.KIND, self.replica.holder)
+        self.state.stop(deadline)
         self.clients.stop(deadline)
         self.leases.close(deadline)
         self.names.close(deadline.remaining_s())

@@ -12,8 +12,9 @@ from pathlib import Path
 from flask import Flask
 
 from director_wsgi.app import create_app
-from director_wsgi.assembly import key_ring
+from director_wsgi.assembly import PASSING, key_ring
 from director_wsgi.errors import ConfigError
+from director_wsgi.federation.state import State
 from director_wsgi.limits.deadline import wall
 from director_wsgi.runtime import start
 from director_wsgi.runtime.config import Config
@@ -36,8 +37,11 @@ def _application() -> Flask:
         ring = _keys(config, must_be_in_order=start.is_first_worker())
     except ConfigError as error:
         start.refuse(error.problems, start.CANNOT_LOAD)
-    # The start-up window is this worker's own: nobody has advertised to it yet, however old the director is.
-    return create_app(config, first_started_at=start.first_start_at(os.environ), ring=ring)
+    return create_app(config, first_started_at=start.first_start_at(os.environ), ring=ring, state=_state(config))
+
+
+def _state(config: Config) -> State:
+    return State.none() if config.state_location is None else State.at(config.state_location, passing=PASSING)
 
 
 def _keys(config: Config, *, must_be_in_order: bool) -> KeyRing:
@@ -57,7 +61,7 @@ def _keys(config: Config, *, must_be_in_order: bool) -> KeyRing:
         if made is not None:
             log.info("Made a first issuer key: %s", made)
     warning = loose_permissions(config.issuer_keys_directory)
-    if warning is not None:
+    if warning is not None and start.speaks_for_all():
         log.warning("%s", warning)
     return key_ring(config, wall, strict=must_be_in_order)
 

@@ -69,6 +69,7 @@ def environment(folder: Path, *, url: str, registry_url: str, tls: TlsFiles) -> 
         "NO_PROXY": "localhost,127.0.0.1",
         "no_proxy": "localhost,127.0.0.1",
         "PELICAN_CONFIGBASE": str(folder),
+        "PELICAN_DIRECTOR_STATELOCATION": ":memory:",
         "PELICAN_ISSUERKEY": str(folder / ISSUER_KEY),
         "PELICAN_FEDERATION_REGISTRYURL": registry_url,
         "PELICAN_SERVER_EXTERNALWEBURL": url,

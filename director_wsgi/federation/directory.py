@@ -91,7 +91,7 @@ class Directory:
             self._expire()
             return self._current[0]
 
-    def record(self, ad: ServerAd, lifetime_s: float, filtered: Filtered | None = None) -> None:
+    def record(self, ad: ServerAd, lifetime_s: float, filtered: Filtered | None = None) -> ServerAd:
         """Take an advertisement, in place of the one before from the same data URL.
 
         Args:
@@ -100,12 +100,15 @@ class Directory:
             filtered: What follows from it for the filters, if anything does: no snapshot shows the one without the
                 other. See `set_filtered`.
 
+        Returns:
+            The object that is held now: the one of before, if it says the same.
+
         Raises:
             DirectoryFull: It is a new server and there is no room for another.
             AdForbidden: It is a new server, and enough are advertised under its registry prefix.
         """
         if not lifetime_s > 0:
-            return
+            return ad
         usurped = None
         with self._lock:
             self._expire()
@@ -141,6 +144,19 @@ class Directory:
                 usurped.registry_prefix,
                 ad.registry_prefix,
             )
+        return ad
+
+    def renew(self, data_url: str, lifetime_s: float) -> bool:
+        """The server has said again, to another worker, what it said before.
+
+        Returns:
+            Whether it is known.
+        """
+        ad = self.snapshot().servers.get(data_url)
+        if ad is None:
+            return False
+        self.record(ad, lifetime_s)
+        return True
 
     def set_filtered(self, filtered: Filtered) -> None:
         """List the servers of these names, but choose none of them; choose the others again.

@@ -1,6 +1,6 @@
 """The outbound calls of one test and its report."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Final, Protocol
 
@@ -47,16 +47,25 @@ class ServerFailed(Exception):
 class Calls:
     """Sends, one after the other, on one thread. Another thread may look at them and cut them short.
 
+    Args:
+        client: Sends.
+        clock: Monotonic seconds.
+        is_ours: Whether it is still for this worker to send; asked right before each call, since a process may have
+            been stopped for any time meanwhile.
+
     Attributes:
         has_hung: Whether a call ended because time was up, or was cut short.
+        is_void: Whether it was found to be another's task now: nothing may be concluded from how the calls ended.
     """
 
-    def __init__(self, client: Client, clock: Clock) -> None:
+    def __init__(self, client: Client, clock: Clock, is_ours: Callable[[], bool] = lambda: True) -> None:
         self._client = client
         self._clock = clock
+        self._is_ours = is_ours
         self._cancellation = Cancellation()
         self._began_at: float | None = None  # of the call under way; one assignment, hence no lock
         self.has_hung = False
+        self.is_void = False
 
     def send(
         self, method: str, url: str, *, deadline: Deadline, headers: Mapping[str, str], body: bytes | None = None
@@ -66,6 +75,9 @@ class Calls:
         Raises:
             OutboundError: There is no complete answer.
         """
+        if not self._is_ours():
+            self.give_up()
+            raise OutboundError(Failure.CANCELLED)
         self._began_at = self._clock()
         try:
             return self._client.send(
@@ -91,6 +103,11 @@ class Calls:
     def cut(self) -> None:
         """End the call under way and every later one, with CANCELLED. Any thread; does not wait."""
         self._cancellation.cancel()
+
+    def give_up(self) -> None:
+        """Cut them short since they are another's task now. Any thread; does not wait."""
+        self.is_void = True
+        self.cut()
 
     @property
     def is_cut(self) -> bool:

@@ -60,6 +60,7 @@ class Trade:
         client: Sends.
         tokens: Authorise.
         hostname: This director's name in the paths of files at caches.
+        is_ours: Whether it is for this worker to test servers; see `Calls`.
     """
 
     client: Client
@@ -67,6 +68,7 @@ class Trade:
     hostname: str
     clock: Clock
     wall: WallClock
+    is_ours: Callable[[], bool] = lambda: True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +103,7 @@ class Cycle:
     def __init__(self, server: ServerAd, notes: Notes, trade: Trade, *, is_suspect: bool) -> None:
         self.server = server
         self.is_suspect = is_suspect
-        self.calls = Calls(trade.client, trade.clock)
+        self.calls = Calls(trade.client, trade.clock, trade.is_ours)
         self.began_at = trade.clock()
         self._path = ""
         self._notes = notes

@@ -4,6 +4,8 @@ That Prometheus scrapes the servers of the federation (`/api/v1.0/director/disco
 each `server_url`). It is asked in the background; a redirect reads a table. While it does not answer, what it said last
 counts for `FORGOTTEN_S`, and then all servers weigh alike.
 
+One worker of a host asks, and tells the others.
+
 Source: Pelican `director/director_api.go:LaunchServerIOQuery`; https://prometheus.io/docs/prometheus/latest/querying/api/.
 """
 
@@ -15,8 +17,13 @@ from http import HTTPStatus
 from typing import Any, Final, NamedTuple, Protocol
 from urllib.parse import quote
 
-from director_wsgi.limits.deadline import Clock, Deadline, monotonic
+from director_wsgi.federation.store.records import Record, Renewal
+from director_wsgi.health.sharing import Publish, tell_nobody
+from director_wsgi.limits.deadline import Clock, Deadline, WallClock, monotonic, wall
 from director_wsgi.outbound.client import Answer, OutboundError
+
+KIND: Final = "loads"
+"""Under which they are published."""
 
 QUERY: Final = 'rate(xrootd_server_io_total{job="origin_cache_servers"}[5m])'
 
@@ -64,16 +71,30 @@ class _Told(NamedTuple):
 class IoLoads:
     """The loads. One thread refreshes them; any thread reads them, without a lock and without waiting.
 
+    It is a `federation.replica.Follower` of what another worker was told.
+
     Args:
         client: Asks, and belongs to this object.
         prometheus_url: Where; empty if there is no Prometheus: then no load is ever known.
+        publish: Told what Prometheus told.
         clock: Monotonic seconds.
+        wall: Unix seconds, for the age of what another worker was told.
     """
 
-    def __init__(self, client: Client, prometheus_url: str, *, clock: Clock = monotonic) -> None:
+    def __init__(
+        self,
+        client: Client,
+        prometheus_url: str,
+        *,
+        publish: Publish = tell_nobody,
+        clock: Clock = monotonic,
+        wall: WallClock = wall,
+    ) -> None:
         self._client = client
         self._url = f"{prometheus_url.rstrip('/')}/api/v1/query?query={quote(QUERY, safe='')}"
+        self._publish = publish
         self._clock = clock
+        self._wall = wall
         self._told = _Told(-math.inf, {})
         self._complaint = ""  # touched by `refresh` only
 
@@ -96,7 +117,28 @@ class IoLoads:
             self._complaint = ""
             log.info("Prometheus tells again how busy servers are")
         self._told = _Told(self._clock(), loads)
+        self._publish(KIND, "", lambda: json.dumps(loads).encode(), lifetime_s=FORGOTTEN_S, token=None)
         return True
+
+    def took(self, record: Record) -> None:
+        """Another worker was told them. What is older than what this one was told last is not heeded."""
+        remaining_s = record.remaining_s(self._wall())
+        if remaining_s <= 0:
+            return
+        told_at = self._clock() - (FORGOTTEN_S - remaining_s)
+        try:
+            loads = _shared(json.loads(record.body))
+        except (ValueError, RecursionError) as error:
+            log.debug("loads of another version, or broken: %s", error)
+            return
+        if told_at >= self._told.at:
+            self._told = _Told(told_at, loads)
+
+    def renewed(self, renewal: Renewal) -> None:
+        """Nothing: each answer is told anew."""
+
+    def dropped(self, key: str) -> None:
+        """Nothing: what was told is forgotten by its age."""
 
     def close(self) -> None:
         """End a question under way. Does not wait."""
@@ -134,6 +176,17 @@ def _loads(elements: list[Any]) -> Iterator[tuple[str, float]]:
     """Server and load of each element that has both. Of several for one server the busiest counts: it comes last."""
     told = [(_key(one["metric"]["server_url"]), _number(one["value"][1])) for one in elements if _is_sample(one)]
     yield from sorted(((url, load) for url, load in told if load is not None), key=lambda row: row[1])
+
+
+def _shared(told: Any) -> Mapping[str, float]:
+    """What another worker was told.
+
+    Raises:
+        ValueError: This is nothing that a worker tells.
+    """
+    if not isinstance(told, dict) or not all(type(load) is float and 0 <= load < math.inf for load in told.values()):
+        raise ValueError("no table of loads")
+    return told
 
 
 def _is_sample(element: Any) -> bool:

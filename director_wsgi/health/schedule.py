@@ -13,6 +13,7 @@ from typing import Final
 
 from director_wsgi.federation.models import ServerAd
 from director_wsgi.health.cycle import Notes
+from director_wsgi.health.sharing import News
 from director_wsgi.health.status import ReportStatus, Result, ServerTests
 
 JITTER: Final = 0.1
@@ -31,12 +32,14 @@ class Entry:
     Attributes:
         is_running: Whether a cycle of it is under way; it stands in no queue then.
         is_gone: Whether it is tested no more; it may still stand in a queue.
+        due_at: When its turn comes, or came.
         complained_at: When the log last said that something is wrong with it; None if never.
         is_complained: Whether that has not been taken back.
     """
 
     __slots__ = (
         "complained_at",
+        "due_at",
         "is_complained",
         "is_gone",
         "is_running",
@@ -55,8 +58,16 @@ class Entry:
         self.is_running = False
         self.is_suspect = False
         self.is_gone = False
+        self.due_at = 0.0
         self.complained_at: float | None = None
         self.is_complained = False
+
+    def heed(self, news: News) -> None:
+        """Know what another worker has found out. No count falls, whatever was lost on the way."""
+        self.last = news.result
+        self.runs |= Counter(news.runs)
+        self.is_suspect = news.is_suspect
+        self.notes = Notes(left_behind=news.left_behind, evictable=news.evictable)
 
     def told(self) -> ServerTests:
         """As others may see it."""
@@ -127,10 +138,29 @@ class Schedule:
             self._entries[url].server = wanted[url]
         new = [Entry(server) for url, server in wanted.items() if url not in self._entries]
         self._entries |= {entry.server.data_url: entry for entry in new}
-        gap_s = min(SPREAD_S, self._interval_s / 2 / len(new)) if new else 0.0
-        for position, entry in enumerate(new):
-            self._put(entry, now + position * gap_s)
+        self._spread(new, now)
         return gone
+
+    def tested_elsewhere(self, entry: Entry, *, ago_s: float, now: float) -> None:
+        """Somebody else has tested it: its turn is an interval later. Counts from the next `regroup` on.
+
+        Args:
+            entry: It.
+            ago_s: How long ago that began.
+            now: This moment.
+        """
+        self._draw(entry, now - min(max(ago_s, 0.0), self._interval_s))
+
+    def regroup(self, now: float) -> None:
+        """Empty the queues: whoever is not under way is due when its turn comes; who has missed it is spread."""
+        idle = sorted((entry for entry in self if not entry.is_running), key=lambda entry: entry.due_at)
+        self._later.clear()
+        self._due.clear()
+        self._due_suspects.clear()
+        for entry in idle:
+            if entry.due_at > now:
+                self._put(entry, entry.due_at)
+        self._spread([entry for entry in idle if entry.due_at <= now], now)
 
     def look(self, now: float, filtered_names: frozenset[str]) -> None:
         """Put those whose time has come into the queues; the filtered ones are looked at again a little later."""
@@ -164,10 +194,22 @@ class Schedule:
         entry.is_running = False
         if entry.is_gone:
             return
-        interval_s = 0.0 if at_once else self._interval_s * (1 - JITTER * self._generator.random())
-        self._put(entry, max(now, began_at + interval_s))
+        if not at_once:
+            self._draw(entry, began_at)
+        self._put(entry, now if at_once else max(now, entry.due_at))
+
+    def _draw(self, entry: Entry, began_at: float) -> None:
+        """When its turn comes after a test that began then."""
+        entry.due_at = began_at + self._interval_s * (1 - JITTER * self._generator.random())
+
+    def _spread(self, entries: list[Entry], now: float) -> None:
+        """From now on, one shortly after the other."""
+        gap_s = min(SPREAD_S, self._interval_s / 2 / len(entries)) if entries else 0.0
+        for position, entry in enumerate(entries):
+            self._put(entry, now + position * gap_s)
 
     def _put(self, entry: Entry, due_at: float) -> None:
+        entry.due_at = due_at
         self._numbers += 1
         heapq.heappush(self._later, (due_at, self._numbers, entry))
 

@@ -11,6 +11,9 @@ with the next test that is due, and ends when there is none. What bounds the har
 
 So whoever answers is tested and told in time, however many do not answer.
 
+Of the workers of a host one tests, and the others hear from it how the tests end (`sharing`). When it is another's
+turn, that one goes on from there, and nothing is concluded from what was under way.
+
 Source: Pelican `director/monitor.go:LaunchPeriodicDirectorTest`, which has a goroutine for each server.
 """
 
@@ -22,8 +25,10 @@ from typing import Final
 
 from director_wsgi.federation.models import ServerAd
 from director_wsgi.health.calls import Client
-from director_wsgi.health.cycle import NO_KEY, Cycle, Ended, Trade
+from director_wsgi.health.complaints import Complaints
+from director_wsgi.health.cycle import Cycle, Ended, Trade
 from director_wsgi.health.schedule import Entry, Schedule
+from director_wsgi.health.sharing import Heard, News
 from director_wsgi.health.status import DirectorTestStatistics, HealthStatus, Result, ServerTests
 from director_wsgi.health.tokens import Tokens
 from director_wsgi.limits.deadline import Clock, Deadline, WallClock, monotonic, wall
@@ -40,8 +45,9 @@ SILENCE_S: Final = 1.5
 OVERSLEPT_S: Final = 5.0
 """When nobody has looked at the schedule for so long, servers are not being tested."""
 
-COMPLAINT_S: Final = 300.0
-"""How often the log says of one server that something is wrong with it, at most."""
+UNHEARD_S: Final = 30.0
+"""When another worker should test servers and nothing was heard of any for an interval and so long, they are not being
+tested."""
 
 log = logging.getLogger(__name__)
 
@@ -52,12 +58,16 @@ class DirectorTests:
     Args:
         servers: Who is advertised now, by data URL; the same object as long as nobody has changed.
         filtered_names: Whom not to test now, although advertised.
-        on_result: Told the result of each test on the thread that made it; must neither block nor raise.
+        on_result: Told the result of each test, on the thread that made it or, if another worker did, on the one that
+            looks; must neither block nor raise.
         client: Sends; this owns it.
         tokens: What servers are asked and told with.
         hostname: This director's name in the paths of files at caches.
         interval_s: Between the beginnings of two tests of one server.
         threads: Most tests under way at once, at least 2.
+        is_ours: Whether it is this worker that tests now. Asked again and again, by any thread; must not wait.
+        publish: Told, by data URL, what other workers have to know of each test that this worker makes, and again when
+            more is known; must neither block nor raise.
         generator: Randomness for jitter.
         clock: Monotonic seconds.
         wall: Unix seconds, for names of files and reports.
@@ -77,6 +87,8 @@ class DirectorTests:
         hostname: str,
         interval_s: float,
         threads: int,
+        is_ours: Callable[[], bool] = lambda: True,
+        publish: Callable[[str, News], object] = lambda _data_url, _news: None,
         generator: random.Random | None = None,
         clock: Clock = monotonic,
         wall: WallClock = wall,
@@ -84,9 +96,13 @@ class DirectorTests:
         self._servers = servers
         self._filtered_names = filtered_names
         self._on_result = on_result
-        self._trade = Trade(client=client, tokens=tokens, hostname=hostname, clock=clock, wall=wall)
+        self._is_ours = is_ours
+        self._publish = publish
+        self._trade = Trade(client=client, tokens=tokens, hostname=hostname, clock=clock, wall=wall, is_ours=is_ours)
         self._clock = clock
+        self._wall = wall
         self._most = threads
+        self._unheard_s = interval_s + UNHEARD_S
         self._lock = threading.Lock()
         self._schedule = Schedule(interval_s, generator or random.Random())
         self._seen: Mapping[str, ServerAd] | None = None
@@ -94,14 +110,17 @@ class DirectorTests:
         self._threads: set[threading.Thread] = set()
         self._numbers = 0
         self._put_off = 0
-        self._lacks_key = False
+        self._complaints = Complaints()
         self._is_stopping = False
+        self._is_at_work = False  # whether it was ours when last looked
+        self._news = Heard()
         self._looked_at = clock()
+        self._heard_at = clock()
         self._job = PeriodicJob("director-tests", TICK_S, self.tick)
 
     def start(self) -> None:
         """Begin. Once, in the process that serves."""
-        self._looked_at = self._clock()
+        self._looked_at = self._heard_at = self._clock()
         self._job.start()
 
     def stop(self, deadline: Deadline) -> bool:
@@ -125,8 +144,9 @@ class DirectorTests:
 
     @property
     def are_running(self) -> bool:
-        """Whether servers are tested: from `start` to `stop`, unless looking at the schedule fails."""
-        return self._job.is_running and self._clock() - self._looked_at < OVERSLEPT_S
+        """Whether servers are tested, by this worker or another: from `start` to `stop`, unless that fails."""
+        now = self._clock()
+        return self._job.is_running and now - self._looked_at < OVERSLEPT_S and now - self._heard_at < self._unheard_s
 
     def status_of(self, server: ServerAd) -> HealthStatus:
         """What listings say of a server."""
@@ -156,20 +176,53 @@ class DirectorTests:
                 put_off=self._put_off,
             )
 
+    def heard(self, data_url: str, news: News) -> None:
+        """Another worker has tested a server. Any thread; heeded when next looked at the schedule."""
+        with self._lock:
+            self._news.add(data_url, news, self._clock())
+
     # -- the thread that looks
 
     def tick(self) -> None:
         """Begin what is due. Called again and again by a thread of its own; does not wait."""
         servers, filtered_names, now = self._servers(), self._filtered_names(), self._clock()
+        begun: list[tuple[threading.Thread, Cycle]] = []
         with self._lock:
-            gone = self._keep_to(servers, now)
-            self._schedule.look(now, filtered_names)
-            begun = self._begin(now)
-            silent = self._silent(now)
-        for cycle in (*gone, *silent):
+            lost = self._keep_to(servers, now)
+            is_ours = self._is_ours()
+            results = self._heed_news(now, is_ours=is_ours)
+            if is_ours is not self._is_at_work:
+                self._is_at_work = is_ours
+                self._schedule.regroup(now)
+            silent = self._silent(now) if is_ours else []
+            if is_ours:
+                self._schedule.look(now, filtered_names)
+                begun = self._begin(now)
+            else:
+                lost = list(self._running)
+            if is_ours or all(entry.server.name in filtered_names for entry in self._schedule):
+                self._heard_at = now
+        for cycle in lost:
+            cycle.calls.give_up()
+        for cycle in silent:
             cycle.calls.cut()
+        for server, result in results:
+            self._on_result(server, result)
         self._start_all(begun)
         self._looked_at = self._clock()
+
+    def _heed_news(self, now: float, *, is_ours: bool) -> list[tuple[ServerAd, Result]]:
+        """Take over what others tell, until it is ours and has been before; what of it is new. The lock is held."""
+        if is_ours and self._is_at_work:
+            self._news.clear()  # who tests knows better
+        results = []
+        for entry, news in self._news.take(self._schedule.get, now):
+            if entry.last != news.result and news.result.status is not HealthStatus.UNKNOWN:
+                results.append((entry.server, news.result))
+            self._schedule.tested_elsewhere(entry, ago_s=self._wall() - news.began_at, now=now)
+            entry.heed(news)
+            self._heard_at = now
+        return results
 
     def _keep_to(self, servers: Mapping[str, ServerAd], now: float) -> list[Cycle]:
         """Follow the directory; the cycles of servers that are tested no more. The lock is held."""
@@ -232,28 +285,36 @@ class DirectorTests:
     def _record(self, cycle: Cycle, result: Result) -> None:
         with self._lock:
             entry = self._running[cycle]
-            is_void = entry.is_gone or self._is_stopping
-            if not is_void:
-                entry.last = result
-        if not is_void and result.status is not HealthStatus.UNKNOWN:
+            if self._is_void(cycle):
+                return
+            entry.last = result
+            news = self._news_of(cycle)
+        if result.status is not HealthStatus.UNKNOWN:
             self._on_result(cycle.server, result)
+        if news is not None:
+            self._publish(cycle.server.data_url, news)
 
     def _finish(self, cycle: Cycle, ended: Ended) -> Cycle | None:
         """Take down how a cycle ended; the next one for this thread, if one is due."""
         with self._lock:
-            entry = self._running[cycle]
-            entry.is_suspect = cycle.calls.has_hung
-            is_put_off = ended.result is None and cycle.calls.is_cut
-            self._put_off += is_put_off and not entry.is_gone
-            lines = []
-            if ended.result is not None and not (entry.is_gone or self._is_stopping):
-                if ended.result.status is not HealthStatus.UNKNOWN:
-                    entry.runs[ended.result.passed, ended.report] += 1
-                lines = [*self._on_key(lacks=ended.lacks_key), *self._on_server(entry, ended.complaint)]
+            entry, now = self._running[cycle], self._clock()
+            is_void = self._is_void(cycle)
+            is_put_off = not is_void and ended.result is None and cycle.calls.is_cut
+            self._put_off += is_put_off
+            lines, news = [], None
+            if not is_void:
+                entry.is_suspect = cycle.calls.has_hung
+                if ended.result is not None:
+                    if ended.result.status is not HealthStatus.UNKNOWN:
+                        entry.runs[ended.result.passed, ended.report] += 1
+                    lines = self._complaints.after(entry, ended, now)
+                news = self._news_of(cycle)
             self._put_back(cycle, at_once=is_put_off)
-            after = self._next(self._clock())
+            after = self._next(now)
             if after is None:
                 self._threads.discard(threading.current_thread())
+        if news is not None:
+            self._publish(cycle.server.data_url, news)
         for level, text in lines:
             log.log(level, text)
         return after
@@ -262,7 +323,7 @@ class DirectorTests:
 
     def _next(self, now: float) -> Cycle | None:
         """What to begin next; None if nothing is due, or may be begun."""
-        if self._is_stopping:
+        if self._is_stopping or not (self._is_at_work and self._is_ours()):
             return None
         suspects = self._suspects_running()
         order = (True, False) if suspects == 0 else (False, True) if suspects < self._most // 2 else (False,)
@@ -277,27 +338,27 @@ class DirectorTests:
                 return cycle
         return None
 
+    def _is_void(self, cycle: Cycle) -> bool:
+        """Whether nothing may be concluded from a cycle: nobody wants to know, or another worker finds out."""
+        return self._running[cycle].is_gone or self._is_stopping or cycle.calls.is_void or not self._is_ours()
+
+    def _news_of(self, cycle: Cycle) -> News | None:
+        """What others have to know of a server after a cycle, or in it; None if it was never tested."""
+        entry = self._running[cycle]
+        if entry.last is None:
+            return None
+        return News(
+            began_at=self._wall() - (self._clock() - cycle.began_at),
+            result=entry.last,
+            runs=dict(entry.runs),
+            is_suspect=entry.is_suspect,
+            left_behind=entry.notes.left_behind,
+            evictable=entry.notes.evictable,
+        )
+
     def _put_back(self, cycle: Cycle, *, at_once: bool) -> None:
         entry = self._running.pop(cycle)
         self._schedule.put_back(entry, began_at=cycle.began_at, now=self._clock(), at_once=at_once)
 
     def _suspects_running(self) -> int:
         return sum(cycle.is_suspect for cycle in self._running)
-
-    def _on_key(self, *, lacks: bool) -> list[tuple[int, str]]:
-        """What to log of our key: once."""
-        if lacks and not self._lacks_key:
-            self._lacks_key = True
-            return [(logging.ERROR, f"{NO_KEY}: no origin can be tested, and no server told how its test went")]
-        return []
-
-    def _on_server(self, entry: Entry, complaint: str | None) -> list[tuple[int, str]]:
-        """What to log of a server: that something is wrong, at a bounded rate; that it is well again, if that was."""
-        name, now = entry.server.name, self._clock()
-        if complaint is None:
-            was_complained, entry.is_complained = entry.is_complained, False
-            return [(logging.INFO, f"{name}: the director test is well again")] if was_complained else []
-        if entry.complained_at is not None and now - entry.complained_at < COMPLAINT_S:
-            return []
-        entry.complained_at, entry.is_complained = now, True
-        return [(logging.WARNING, f"{name}: {complaint}")]

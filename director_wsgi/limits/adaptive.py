@@ -25,7 +25,7 @@ SHORTEST_ROUND_TRIP_S: Final = 0.1
 
 
 class AdaptiveLimit:
-    """A number between `least` and `most`, told how calls end.
+    """A number between `least` and `most`, told how calls end; it is fixed if the two are equal.
 
     Any number of threads at once.
 
@@ -39,7 +39,8 @@ class AdaptiveLimit:
         ValueError: `least` is below 1 or above `most`.
     """
 
-    # _lock guards _limit, _good_calls (since the limit last changed) and _decreased_at; held for a few instructions.
+    # _lock guards the bounds, _limit, _good_calls (since the limit last changed) and _decreased_at; held for a few
+    # instructions.
 
     def __init__(self, least: int = 1, initial: int = 16, most: int = 100, clock: Clock = monotonic) -> None:
         if not 1 <= least <= most:
@@ -85,6 +86,29 @@ class AdaptiveLimit:
             if self._is_of_now(duration_s, now) and now - self._decreased_at >= SHORTEST_ROUND_TRIP_S:
                 self._change(int(self._limit * DECREASE))
                 self._decreased_at = now
+
+    def rescale(self, least: int, most: int) -> None:
+        """Give it other bounds, as where it is a share of something that is shared by more or by fewer from now on.
+
+        It keeps its proportion to the most: what one sender has found out to be right, two find to be right for half
+        of it each. So who is at the most stays there. A fraction is cut off on the way down and rounded up on the way
+        up: there and back, again and again, it ends where it was or below, and does not drift.
+
+        Args:
+            least: The limit never falls below, at least 1.
+            most: The limit never rises above.
+
+        Raises:
+            ValueError: `least` is below 1 or above `most`.
+        """
+        if not 1 <= least <= most:
+            raise ValueError("a limit needs 1 <= least <= most")
+        with self._lock:
+            if (least, most) == (self._least, self._most):
+                return
+            scaled, before = self._limit * most, self._most
+            self._least, self._most = least, most
+            self._change(-(-scaled // before) if most > before else scaled // before)
 
     # What follows is called with _lock held.
 

@@ -68,7 +68,7 @@ class LanesStatistics:
 class Lanes:
     """A number of permits, shared fairly between keys that come and go.
 
-    - Never more than `permits` are out.
+    - Never more than `permits` are out, unless there were more of them before (`resize`).
     - A key that has none gets one whenever one is free.
     - No key ever holds all of them, if there are at least two: the last one free is for a key that has none.
     - A key is remembered only while it has a permit.
@@ -116,6 +116,23 @@ class Lanes:
             self._taken += 1
             self._most = max(self._most, self._total)
             return Permit(self, key)
+
+    def resize(self, permits: int) -> None:
+        """Change how many there are, now. If fewer: nobody loses one, and there is none until enough came back.
+
+        Raises:
+            ValueError: `permits` is below 1.
+        """
+        if permits < 1:
+            raise ValueError("lanes need at least one permit")
+        with self._lock:
+            self._permits = permits
+
+    @property
+    def excess(self) -> int:
+        """How many are out beyond `permits`, since these became fewer."""
+        with self._lock:
+            return max(0, self._total - self._permits)
 
     def in_use(self, key: Hashable) -> int:
         """How many permits `key` has."""

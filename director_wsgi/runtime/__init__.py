@@ -14,6 +14,8 @@ Configuration:
 The process:
     process     gunicorn's settings and hooks
     start       what is settled at the first start and outlives workers
+    last_good   the last good configuration on disk, for the next master
+    notify      what systemd is told
     worker      gunicorn's gthread worker, with its errors as JSON
     sockets     the listener: TLS, and a bound on silence
     cores       which core each worker runs on

@@ -16,17 +16,37 @@ from urllib.parse import urlsplit
 from director_wsgi.errors import ConfigError
 from director_wsgi.runtime import files, kinds, names
 from director_wsgi.runtime.kinds import GeoIPOverride
-from director_wsgi.runtime.parameters import PARAMETERS, Config, Parameter, default_config_base, default_geoip_location
+from director_wsgi.runtime.parameters import (
+    PARAMETERS,
+    Config,
+    Parameter,
+    default_config_base,
+    default_geoip_location,
+    default_state_location,
+)
 from director_wsgi.runtime.rows import Row, variable_of
 from director_wsgi.runtime.yaml_file import Setting, read_settings
 
-__all__ = ["FILE_VARIABLE", "Config", "GeoIPOverride", "is_own_discovery_host", "load"]
+__all__ = [
+    "FILE_VARIABLE",
+    "Config",
+    "GeoIPOverride",
+    "is_own_discovery_host",
+    "load",
+    "load_settings",
+    "load_with_settings",
+]
 
 FILE_VARIABLE: Final = "DIRECTOR_WSGI_CONFIG"
 _DEFAULT_FILE = "pelican.yaml"
 
 
 def load(environ: Mapping[str, str], cwd: Path) -> Config:
+    """As `load_with_settings`, the configuration alone."""
+    return load_with_settings(environ, cwd)[0]
+
+
+def load_with_settings(environ: Mapping[str, str], cwd: Path) -> tuple[Config, dict[str, Setting]]:
     """Read, check and complete the configuration.
 
     Args:
@@ -36,7 +56,8 @@ def load(environ: Mapping[str, str], cwd: Path) -> Config:
 
     Returns:
         A configuration in which every row, and every relation between rows, is as it must be. Nothing has been asked
-        over the network: `registry_url` is empty where `runtime.discovery` can find it out.
+        over the network: `registry_url` is empty where `runtime.discovery` can find it out. And what was set for its
+        rows, by lower-case name, from wherever.
 
     Raises:
         ConfigError: With every problem there is; with those of the file alone, if it cannot be understood at all.
@@ -45,7 +66,18 @@ def load(environ: Mapping[str, str], cwd: Path) -> Config:
     if not file and files.exists(cwd / _DEFAULT_FILE):
         file = _DEFAULT_FILE
     settings = read_settings(cwd / file, file, names.BY_LOWER_NAME) if file else {}
-    return _Loading(settings, environ, cwd, file).config()
+    loading = _Loading(settings, environ, cwd, file)
+    return loading.config(), loading.obeyed
+
+
+def load_settings(settings: Mapping[str, Setting], environ: Mapping[str, str], cwd: Path) -> Config:
+    """The configuration for what `load_with_settings` has found at another time; no parameter is read elsewhere.
+
+    Raises:
+        ConfigError: It is wrong by now: what a file holds is not the business of the settings.
+    """
+    others = {name: text for name, text in environ.items() if not name.startswith("PELICAN_")}
+    return _Loading(dict(settings), others, cwd, "").config()
 
 
 class _Loading:
@@ -62,6 +94,7 @@ class _Loading:
         self._values: dict[str, Any] = {"config_base": default_config_base(environ)}
         self._sources: dict[str, str] = {}
         self._wrong: set[str] = set()
+        self.obeyed: dict[str, Setting] = {}
 
     def config(self) -> Config:
         for parameter in PARAMETERS:
@@ -90,6 +123,7 @@ class _Loading:
         if setting is None:
             return
         row = parameter.row
+        self.obeyed[setting.name.lower()] = setting
         try:
             value = row.kind.read(setting.value)
             skipped = row.kind.skipped(setting.value)
@@ -161,7 +195,11 @@ class _Loading:
     @staticmethod
     def _places_of_what_may_come(base: Path) -> dict[str, Path]:
         """Pelican's default places for what need not be there at the start."""
-        return {"issuer_keys_directory": base / "issuer-keys", "geoip_location": default_geoip_location(base)}
+        return {
+            "issuer_keys_directory": base / "issuer-keys",
+            "geoip_location": default_geoip_location(base),
+            "state_location": default_state_location(base),
+        }
 
     def _check_files(self) -> None:
         for one in PARAMETERS:
@@ -169,7 +207,7 @@ class _Loading:
             if not isinstance(path, Path):
                 continue
             path = self._values[one.attribute] = self._cwd / path
-            if one.attribute == "config_base":
+            if one.attribute in {"config_base", "state_location"}:  # trouble with the state stops no director
                 continue
             if one.row.may_be_missing and not files.exists(path):
                 continue

@@ -16,6 +16,9 @@ from urllib.parse import SplitResult, urlsplit
 from director_wsgi.runtime.durations import format_duration, parse_duration
 from director_wsgi.runtime.rows import Kind
 
+IN_MEMORY: Final = ":memory:"
+"""Instead of a directory: nothing is kept beyond the process."""
+
 IPNetwork: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _INTEGER = re.compile(r"[-+]?[0-9]{1,18}\Z")
@@ -23,6 +26,7 @@ _INTEGER = re.compile(r"[-+]?[0-9]{1,18}\Z")
 _TRUE = frozenset(("1", "t", "T", "true", "TRUE", "True"))
 _FALSE = frozenset(("0", "f", "F", "false", "FALSE", "False"))
 _HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,252}[A-Za-z0-9.])?\Z")
+UNIX: Final = "unix:"
 _NOT_IN_URLS = re.compile(r"[\x00-\x20\x7f\\<>\"{}|^`]")
 
 
@@ -181,6 +185,42 @@ def _read_path(value: object) -> Path | None:
     return Path(text) if text else None
 
 
+def _read_bind(value: object) -> str:
+    text = _scalar(value, "host:port or unix:/path").strip()
+    if not text:
+        return ""
+    if not text.isprintable():
+        raise ValueError("expected printable characters")
+    place = split_bind(text)
+    if isinstance(place, Path):
+        return text
+    if not _is_host(place[0]):
+        raise ValueError("expected host:port or unix:/path; the host is none")
+    return f"[{place[0]}]:{place[1]}" if ":" in place[0] else f"{place[0]}:{place[1]}"
+
+
+def split_bind(text: str) -> tuple[str, int] | Path:
+    """Where to listen: a host and a port, or the path of a socket file.
+
+    Raises:
+        ValueError: It is neither.
+    """
+    if text.startswith(UNIX):
+        path = Path(text.removeprefix(UNIX))
+        if not path.is_absolute():
+            raise ValueError("expected the absolute path of a socket file after `unix:`")
+        return path
+    host, _, port = text.rpartition(":")
+    if not (host and re.fullmatch(r"[0-9]{1,5}", port) and 1 <= int(port) <= 65_535):
+        raise ValueError("expected host:port, the port from 1 to 65535, or unix:/path")
+    return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+def _read_state(value: object) -> Path | None:
+    path = _read_path(value)
+    return None if path == Path(IN_MEMORY) else path
+
+
 def _read_log_level(value: object) -> str:
     # Pelican's words are logrus's, in any case; what we keep are the names of Python's levels.
     levels = {"trace": "debug", "warn": "warning", "fatal": "critical", "panic": "critical"}
@@ -244,6 +284,8 @@ CIDRS: Final[Kind[tuple[str, ...]]] = Kind("list of networks", _read_cidrs, ", "
 NETWORKS: Final[Kind[tuple[str, ...]]] = Kind("list of networks", _read_networks, ", ".join)
 FILE: Final[Kind[Path | None]] = Kind("file", _read_path, lambda path: "" if path is None else str(path))
 DIRECTORY: Final[Kind[Path | None]] = Kind("directory", _read_path, FILE.show)
+STATE: Final[Kind[Path | None]] = Kind("directory", _read_state, lambda path: IN_MEMORY if path is None else str(path))
+BIND: Final[Kind[str]] = Kind("address", _read_bind, str)
 LOG_LEVEL: Final[Kind[str]] = Kind("text", _read_log_level, str)
 OVERRIDES: Final[Kind[tuple[GeoIPOverride, ...]]] = Kind(
     "list of objects", lambda value: _sort_overrides(value)[0], _show_overrides, lambda value: _sort_overrides(value)[1]

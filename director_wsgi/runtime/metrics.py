@@ -3,21 +3,25 @@
 Rooms keep plain numbers of their own, and what is registered here reads them at the moment of a scrape. So a metric
 costs a request nothing, except for `RedirectCounters`, which cost it about a microsecond.
 
-The registry is our own: whatever other libraries put into the library's global one is not ours to tell. One worker
-serves, hence there is nothing to be put together from several processes.
+The registry is our own: whatever other libraries put into the library's global one is not ours to tell. Each family
+says how the numbers of several workers become one (`Across`), since whichever worker is asked tells of all.
 """
 
 import hashlib
 import re
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Final
 
 from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.exposition import generate_latest
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric, UntypedMetricFamily
 from prometheus_client.registry import Collector
+
+from director_wsgi.limits.deadline import Deadline
+from director_wsgi.runtime.pages import MAX_KEPT_ROWS, Across, Family, Server, together
+from director_wsgi.runtime.siblings import Siblings
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 """Of what `Metrics.text` returns."""
@@ -37,31 +41,66 @@ def label(text: str) -> str:
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
+class _Counter(CounterMetricFamily):
+    across = Across.COUNTED
+    most = MAX_KEPT_ROWS
+
+
+class _MisnamedCounter(UntypedMetricFamily):
+    across = Across.COUNTED
+
+
+class _Gauge(GaugeMetricFamily):
+    across = Across.MAX
+
+
+Rows = Iterable[tuple[tuple[str, ...], float]]
+"""Values of the labels, and the number."""
+
+
 def counter(
-    name: str, text: str, labels: tuple[str, ...], rows: Iterable[tuple[tuple[str, ...], float]]
+    name: str,
+    text: str,
+    labels: tuple[str, ...],
+    rows: Rows,
+    *,
+    across: Across = Across.COUNTED,
+    most: int = MAX_KEPT_ROWS,
 ) -> CounterMetricFamily:
-    """A family of numbers that only grow; `name` ends in `_total`, `text` is for operators."""
-    family = CounterMetricFamily(name, text, labels=labels)
+    """A family of numbers that only grow.
+
+    Args:
+        name: Ends in `_total`.
+        text: For operators.
+        labels: Their names.
+        rows: The numbers.
+        across: How those of several workers become one.
+        most: How many rows are kept of workers that have ended; not fewer than one worker may have.
+    """
+    family = _Counter(name, text, labels=labels)
+    family.across, family.most = across, most
     for values, number in rows:
         family.add_metric(values, number)
     return family
 
 
 def misnamed_counter(
-    name: str, text: str, labels: tuple[str, ...], rows: Iterable[tuple[tuple[str, ...], float]]
+    name: str, text: str, labels: tuple[str, ...], rows: Rows, *, across: Across = Across.COUNTED
 ) -> UntypedMetricFamily:
     """The same under a name of Pelican's that lacks `_total`; the format then has no type for it but untyped."""
-    family = UntypedMetricFamily(name, text, labels=labels)
+    family = _MisnamedCounter(name, text, labels=labels)
+    family.across = across
     for values, number in rows:
         family.add_metric(list(values), number)
     return family
 
 
 def gauge(
-    name: str, text: str, labels: tuple[str, ...], rows: Iterable[tuple[tuple[str, ...], float]]
+    name: str, text: str, labels: tuple[str, ...], rows: Rows, *, across: Across = Across.MAX
 ) -> GaugeMetricFamily:
-    """A family of numbers that go up and down; `text` is for operators."""
-    family = GaugeMetricFamily(name, text, labels=labels)
+    """A family of numbers that go up and down; the arguments are those of `counter`."""
+    family = _Gauge(name, text, labels=labels)
+    family.across = across
     for values, number in rows:
         family.add_metric(values, number)
     return family
@@ -76,9 +115,15 @@ class _Collector(Collector):
 
 
 class Metrics:
-    """Everything that `/metrics` shows. Any number of threads may ask at once."""
+    """Everything that `/metrics` shows. Any number of threads may ask at once.
 
-    def __init__(self) -> None:
+    Args:
+        siblings: The way to the other workers; None: there are none.
+    """
+
+    def __init__(self, siblings: Siblings | None = None) -> None:
+        self._siblings = siblings
+        self._advertised: Callable[[], Collection[Server] | None] = lambda: None
         self._registry = CollectorRegistry(auto_describe=False)  # nothing is read when it is registered
         ProcessCollector(registry=self._registry)
         self.add(_threads)
@@ -87,9 +132,76 @@ class Metrics:
         """Show these families too; no family twice."""
         self._registry.register(_Collector(collect))
 
+    def only_of(self, advertised: Callable[[], Collection[Server] | None]) -> None:
+        """Of what is counted by server, show what is of these servers; if it tells None, all of it.
+
+        Args:
+            advertised: Tells the servers, as they are named in labels. Called by any thread; must not wait.
+        """
+        self._advertised = advertised
+
+    def start(self) -> None:
+        """Tell other workers what this one counts, from now on. Once, in the process that serves."""
+        if self._siblings is not None:
+            self._siblings.start(self._families)
+
+    def stop(self, deadline: Deadline) -> bool:
+        """Tell them for the last time; nothing is shown here any more. Harmless if never started.
+
+        Returns:
+            Whether that is done by the deadline.
+        """
+        return self._siblings is None or self._siblings.stop(deadline)
+
     def text(self) -> bytes:
-        """All of it, in Prometheus' text format (`CONTENT_TYPE`)."""
-        return generate_latest(self._registry)
+        """What all workers tell, in Prometheus' text format (`CONTENT_TYPE`); see `Siblings.gather` for how long."""
+        if self._siblings is None:
+            return self._written([*self._registry.collect(), _workers_told(1)])
+        advertised = self._advertised()
+        pages = self._siblings.gather(advertised)
+        families = map(_metric, together(pages, advertised))
+        return self._written([*families, _workers_told(sum(page.is_live for page in pages))])
+
+    def _families(self) -> list[Family]:
+        return [_family(metric) for metric in self._registry.collect()]
+
+    @staticmethod
+    def _written(families: Iterable[Metric]) -> bytes:
+        registry = CollectorRegistry(auto_describe=False)
+        registry.register(_Collector(lambda: families))
+        return generate_latest(registry)
+
+
+def _workers_told(number: int) -> Metric:
+    return gauge(
+        "director_wsgi_workers_told",
+        "Workers whose numbers are in this answer as they are now; of others what they had counted when they were last "
+        "asked, and nothing else.",
+        (),
+        [((), number)],
+    )
+
+
+def _family(metric: Metric) -> Family:
+    """As it is passed on; what the library says of the process is the worker's own."""
+    family = Family(
+        name=metric.name,
+        kind=metric.type,
+        text=metric.documentation,
+        across=getattr(metric, "across", Across.COUNTED if metric.type == "histogram" else Across.EACH),
+        most=getattr(metric, "most", MAX_KEPT_ROWS),
+    )
+    for sample in metric.samples:
+        family.labels.setdefault(sample.name, tuple(sample.labels))
+        family.rows[sample.name, tuple(sample.labels.values())] = sample.value
+    return family
+
+
+def _metric(family: Family) -> Metric:
+    metric = Metric(family.name, family.text, family.kind)
+    for (sample, values), number in family.rows.items():
+        metric.add_sample(sample, dict(zip(family.labels[sample], values, strict=True)), number)
+    return metric
 
 
 _THREAD_NAME = re.compile(r"director-([a-z]+)")
@@ -105,4 +217,5 @@ def _threads() -> Iterator[Metric]:
         "those that handle requests.",
         ("owner",),
         (((owner,), number) for owner, number in sorted(owners.items())),
+        across=Across.SUM,
     )

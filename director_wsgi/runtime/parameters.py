@@ -40,6 +40,12 @@ def default_geoip_location(config_base: Path) -> Path:
     return parent / "maxmind" / "GeoLite2-City.mmdb"
 
 
+def default_state_location(config_base: Path) -> Path:
+    """Where the director keeps its state: below `ConfigBase`, unless that is in `/etc`, where no state belongs."""
+    parent = Path("/var/lib/pelican") if config_base == Path("/etc/pelican") else config_base
+    return parent / "director"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """One configuration, complete and unchangeable; safe to share between threads.
@@ -131,8 +137,8 @@ class Config:
     )
     startup_window_s: float = row(
         300.0, kinds.DURATION, "Director.StartupWindow",
-        "How long after the start of a worker it answers 429 instead of 404 for a prefix that nobody has advertised to "
-        "it.",
+        "How long after the start of the director a worker answers 429 instead of 404 for a prefix that nobody has "
+        "advertised; after its own start, if it does not know any advertisement from before.",
         check=between(0, 86400, "0s to 24h"), live=False, ours=True,
     )
     origin_response_hostnames: tuple[str, ...] = row(
@@ -185,7 +191,7 @@ class Config:
     )
     stat_concurrency_limit: int = row(
         100, kinds.INTEGER, "Director.StatConcurrencyLimit",
-        "Questions in flight to one server at a time.",
+        "Questions in flight to one server at a time, from all workers together: each has its share, rounded up.",
         check=between(1, 10_000), forgiving=True,
     )
     presence_ttl_s: float = row(
@@ -195,7 +201,7 @@ class Config:
     )
     presence_capacity: int = row(
         2000, kinds.INTEGER, "Director.CachePresenceCapacity",
-        "Answers remembered per server.",
+        "Answers remembered per server, in each worker.",
         check=between(1, 10_000_000), forgiving=True,
     )
     absence_ttl_s: float = row(
@@ -231,7 +237,7 @@ class Config:
     )
     stat_threads: int = row(
         256, kinds.INTEGER, "Director.StatThreads",
-        "Questions in flight to all servers together, in one worker.",
+        "Questions in flight to all servers at a time, from all workers together: each has its share, rounded up.",
         check=between(1, 10_000), ours=True,
     )
 
@@ -302,9 +308,17 @@ class Config:
     )
 
     # --- the director: its process ----------------------------------------------------------------------------------
+    state_location: Path | None = row(  # noqa: RUF009, it returns a field
+        None, kinds.STATE, "Director.StateLocation",
+        "Directory of what a restart must not forget: advertisements, and what the registry said. Workers share it "
+        "through shared memory, and this is its copy on disk; it is made if need be. `:memory:` keeps and shares "
+        "nothing, which is possible with one worker only.",
+        default_text="`/var/lib/pelican/director`; if `ConfigBase` is not `/etc/pelican`, `${ConfigBase}/director`",
+        live=False, may_be_missing=True, ours=True,
+    )
     threads: int = row(
         32, kinds.INTEGER, "Director.Threads",
-        "Threads of a worker that handle requests.",
+        "Threads of each worker that handle requests.",
         check=between(2, 1024), live=False, ours=True,
     )
     reserved_threads: int = row(
@@ -322,6 +336,13 @@ class Config:
         10.0, kinds.DURATION, "Director.GracefulTimeout",
         "How long a worker that is told to end may take to finish its requests.",
         check=between(1, 3600, "1s to 1h"), live=False, ours=True,
+    )
+
+    admin_bind: str = row(
+        "", kinds.BIND, "Director.AdminBind",
+        "A second door, for operators and load balancers only: `/livez`, `/readyz` and `/metrics`, over plain HTTP, at "
+        "`host:port` or `unix:/path`, whatever clients do at the first. No client should reach it.",
+        default_text="none", live=False, ours=True,
     )
 
     metric_authorization: bool = row(

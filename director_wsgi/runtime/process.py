@@ -7,7 +7,7 @@ but keeps the settings of its first start until the next one.
 
 Left at gunicorn's default, on purpose: `workers` (else `WEB_CONCURRENCY` would not count), `preload_app` (threads do
 not survive a fork), `reuse_port` (each worker would have an accept queue of its own, and lose it when it ends),
-`max_requests` (a worker that ends forgets what it has learned), `accesslog` (off: one line per redirect is the
+`max_requests` (nothing grows with the requests that were served), `accesslog` (off: one line per redirect is the
 operator's choice), `ca_certs` (for client certificates; `Server.TLSCACertificateFile` is whom the director trusts).
 """
 
@@ -28,11 +28,15 @@ from gunicorn import sock
 
 from director_wsgi import __version__
 from director_wsgi.errors import ConfigError
+from director_wsgi.limits.deadline import Deadline
 from director_wsgi.runtime import start
+from director_wsgi.runtime.admin import AdminServer, Answer, Asked, Later
+from director_wsgi.runtime.admin_listener import admin_listener
 from director_wsgi.runtime.config import Config
 from director_wsgi.runtime.cores import seats
 from director_wsgi.runtime.log import gunicorn_level
-from director_wsgi.runtime.sockets import bound_silence, server_context
+from director_wsgi.runtime.notify import notifier
+from director_wsgi.runtime.sockets import bound_silence, number_for_systemd, server_context
 
 SPARE_CONNECTIONS = 32
 """Connections a worker accepts beyond its threads: those kept alive and idle. Few, so that overload shows at the door
@@ -58,6 +62,12 @@ class _Director(Protocol):
     def start(self) -> None: ...
 
     def close(self) -> None: ...
+
+
+class _Probes(Protocol):
+    """What they need of `web.probes.Probes`."""
+
+    def answer(self, asked: Asked) -> Answer | Later: ...
 
 
 def _configured() -> Config:
@@ -115,14 +125,23 @@ loglevel = gunicorn_level(_config.log_level)
 errorlog = "-"
 
 
+def _why_only_one() -> str:
+    """Why there may not be several workers; empty if there may."""
+    if not start.shares_state():
+        return (
+            "with Director.StateLocation = :memory: only 1 is possible, since workers share what they learn through "
+            "the state. Name a directory."
+        )
+    return ""
+
+
 def _refused(settings: Any) -> tuple[str, ...]:
     """Why the director cannot run on `settings`, gunicorn's configuration after all flags; empty if it can."""
     problems = []
-    if settings.workers != 1:
-        problems.append(
-            f"{settings.workers} workers (-w, --workers or WEB_CONCURRENCY): only 1 is possible, since workers do not "
-            "share yet what they learn from advertisements. Use more threads (Director.Threads) instead."
-        )
+    if settings.workers < 1:
+        problems.append("0 workers (-w, --workers or WEB_CONCURRENCY): nobody would answer. Give 1 or more.")
+    if settings.workers > 1 and (why := _why_only_one()):
+        problems.append(f"{settings.workers} workers (-w, --workers or WEB_CONCURRENCY): {why}")
     if settings.preload_app:
         problems.append("--preload: the director's threads would not survive the fork. Leave it out.")
     if settings.reuse_port:
@@ -155,23 +174,42 @@ def on_starting(server: Any) -> None:
                 f"Server.TLSCertificateChain = {server.cfg.certfile} with Server.TLSKey = {server.cfg.keyfile}: "
                 f"expected a certificate and its private key, in PEM ({error})"
             )
+    if not problems:
+        try:
+            admin_listener.open(_config.admin_bind, os.environ)
+        except OSError as error:
+            problems.append(f"Director.AdminBind = {_config.admin_bind}: cannot listen there ({error})")
     if problems:
         start.refuse(tuple(problems))
     _follow_threads(server.cfg)
+    notifier.take_over(os.environ)
+    _settle(server)
     _logger.info("director_wsgi %s for %s", __version__, _config.web_url)
+    _tell_of_cores(server.cfg.workers)
     for warning in _config.warnings:
         _logger.warning("%s", warning)
     if _config.ignored:
         _logger.info("Parameters without effect on a director: %s", ", ".join(_config.ignored))
 
 
+def _settle(server: Any) -> None:
+    # Under another user (--user) the workers could not use a directory that the master makes.
+    start.settle(os.environ, Path.cwd(), is_kept=server.cfg.uid == os.geteuid())
+
+
 def when_ready(server: Any) -> None:
     """Master, once it listens."""
     bound_silence(server.LISTENERS)
+    notifier.watch(server, lambda: start.complaint() or "Serving")
 
 
 def on_reload(server: Any) -> None:
     """Master, after HUP, before it starts the new workers."""
+    notifier.reloading(server)
+    _settle(server)
+    admin_listener.stay(_config.admin_bind)
+    nworkers_changed(server, server.num_workers, server.num_workers)  # what has just been read may have no state
+    server.cfg.set("workers", server.num_workers)
     _follow_threads(server.cfg)
     bound_silence(server.LISTENERS)
     if server.cfg.is_ssl:
@@ -181,15 +219,31 @@ def on_reload(server: Any) -> None:
 
 
 def nworkers_changed(server: Any, new_value: int, old_value: int | None) -> None:
-    """Master: TTIN asks for one worker more, which `_refused` would not have allowed."""
-    if old_value is not None and new_value > 1:
-        _logger.error("A second worker is refused: workers do not share yet what they learn from advertisements")
+    """Master: TTIN, or a reload, asks for other workers than `_refused` has seen."""
+    if old_value is None:
+        return
+    if new_value > 1 and (why := _why_only_one()):
+        _logger.error("A second worker is refused: %s", why)
         server.num_workers = 1
+    elif new_value > old_value:
+        _tell_of_cores(new_value)
+
+
+def _tell_of_cores(workers: int) -> None:
+    """Say so if there are more workers than cores to bind them to."""
+    cores = len(os.sched_getaffinity(0))
+    if workers > cores:
+        _logger.warning("%d workers on %d cores: more than there are cores serve no more requests", workers, cores)
 
 
 def pre_exec(server: Any) -> None:
     """The child that will become the new master after USR2: it keeps the instant of the first start."""
     server.cfg.env_orig[start.FIRST_START] = repr(start.first_start_at(os.environ))
+    start.hand_on(server.cfg.env_orig)
+    notifier.hand_on(server.cfg.env_orig)
+    admin_listener.hand_on(server.cfg.env_orig)
+    if server.systemd:
+        number_for_systemd(server.LISTENERS)
 
 
 def pre_fork(server: Any, worker: Any) -> None:
@@ -228,8 +282,13 @@ def _open_more() -> None:
 
 def _director_of(worker: Any) -> _Director | None:
     """The director that the worker serves; `None` for another application, such as one to compare with."""
-    extensions: dict[str, _Director] = getattr(getattr(worker, "wsgi", None), "extensions", {})
-    return extensions.get("director")
+    director: _Director | None = _extensions(worker).get("director")
+    return director
+
+
+def _extensions(worker: Any) -> dict[str, Any]:
+    found: dict[str, Any] = getattr(getattr(worker, "wsgi", None), "extensions", {})
+    return found
 
 
 def post_worker_init(worker: Any) -> None:
@@ -243,8 +302,17 @@ def post_worker_init(worker: Any) -> None:
     director = _director_of(worker)
     if director is not None:
         director.start()
+    _serve_operators(worker)  # with the first request: a reload's new worker is not to say that it is not ready yet
     cores = ",".join(map(str, sorted(os.sched_getaffinity(0))))
     _logger.info("Worker ready: %d threads on core %s", worker.cfg.threads, cores)
+
+
+def _serve_operators(worker: Any) -> None:
+    """Answer at `Director.AdminBind`, if that is set, for as long as the worker takes requests."""
+    answers: _Probes | None = _extensions(worker).get("probes")
+    if admin_listener.socket is not None and answers is not None:
+        worker.admin = AdminServer(admin_listener.socket, answers.answer, is_serving=lambda: bool(worker.alive))
+        worker.admin.start()
 
 
 def worker_exit(server: Any, worker: Any) -> None:  # noqa: ARG001, gunicorn counts the parameters
@@ -256,6 +324,9 @@ def worker_exit(server: Any, worker: Any) -> None:  # noqa: ARG001, gunicorn cou
     if os.getpid() != worker.pid:
         return
     status = _exit_status(sys.exc_info()[1])
+    admin: AdminServer | None = getattr(worker, "admin", None)
+    if admin is not None:
+        admin.stop(Deadline.after(0.0))  # it ends meanwhile
     director = _director_of(worker)
     if director is not None:
         _drain(director)
@@ -286,6 +357,13 @@ def _exit_status(ending: BaseException | None) -> int:
 def child_exit(server: Any, worker: Any) -> None:  # noqa: ARG001, gunicorn counts the parameters
     """Master, after each worker."""
     seats.leave(worker.age)
+
+
+def on_exit(server: Any) -> None:
+    """Master, last thing."""
+    if not server.reexec_pid:
+        notifier.stopping()
+    admin_listener.close(is_last=not server.reexec_pid and server.master_pid != os.getppid())
 
 
 def ssl_context(config: Any, default_ssl_context_factory: Any) -> ssl.SSLContext:

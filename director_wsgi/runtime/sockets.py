@@ -6,13 +6,17 @@ there the socket class does the same. Either bounds one wait, not the whole: a c
 holds its thread all the same, and for that a buffering proxy stands in front.
 """
 
+import fcntl
 import logging
+import os
 import socket
 import ssl
 import struct
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from gunicorn import systemd
 
 SILENCE_S = 5
 """How long one wait for a client may last, whole seconds; as long as gunicorn waits for the first byte."""
@@ -37,6 +41,20 @@ def bound_silence(listeners: Iterable[Any]) -> None:
     for listener in listeners:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, bound)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, bound)
+
+
+def number_for_systemd(listeners: Iterable[Any]) -> None:
+    """In the process that is about to become the new master by `exec`: put systemd's sockets where it looks for them.
+
+    gunicorn tells the new master that they are there, but keeps copies of them elsewhere and closes the originals.
+    What took their numbers meanwhile is lost to this process, which needs nothing any more.
+    """
+    sockets = [listener.fileno() for listener in listeners]
+    first = systemd.SD_LISTEN_FDS_START
+    # Out of each other's way at first.
+    copies = [fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, first + len(sockets)) for number in sockets]
+    for number, copy in enumerate(copies, start=first):
+        os.dup2(copy, number, inheritable=True)
 
 
 class BoundedTlsSocket(ssl.SSLSocket):

@@ -3,23 +3,27 @@
 gunicorn's master runs the settings file again on every HUP and forks every worker, so what stands in the master's
 memory survives both: the last configuration that was good, what the federation's discovery URL told, and the address
 that was bound. What must also survive the master itself (USR2 lets a new one take over by `exec`) stands in its
-environment: the instant of the first start.
+environment: the instant of the first start, and where a copy of the last good configuration lies (`last_good`).
 
-A *first* start refuses a broken configuration. After it nothing does: one broken file, read by the replacement of one
-worker, would otherwise end a service that runs well (gunicorn stops all workers when one cannot boot).
+The master alone reads the configuration, at the start and on HUP, and every worker works by what the master has read.
+So all are of one mind, and a file that is being edited is nothing to the replacement of a worker that died.
+
+A *first* start refuses a broken configuration. After it nothing does: one broken file would otherwise end a service
+that runs well.
 """
 
 import logging
 import sys
-from collections.abc import Callable, MutableMapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, MutableMapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NoReturn
 
 from director_wsgi.errors import ConfigError
 from director_wsgi.limits.deadline import Clock, monotonic
-from director_wsgi.runtime import discovery
-from director_wsgi.runtime.config import Config, load
+from director_wsgi.runtime import discovery, last_good
+from director_wsgi.runtime.config import Config, load_settings, load_with_settings
+from director_wsgi.runtime.yaml_file import Setting
 
 FIRST_START = "DIRECTOR_WSGI_FIRST_START"
 """The environment variable that holds the instant of the first start, in seconds of the monotonic clock."""
@@ -35,12 +39,21 @@ class _Memory:
     """What a forked worker inherits. Written by the main thread of a process only."""
 
     last_good: Config | None = None
+    settings: Mapping[str, Setting] = field(default_factory=dict)
+    """What `last_good` was made of."""
+    copy: Path | None = None
+    """Where it lies on disk."""
+    complaint: str = ""
+    is_settled: bool = False
+    """Whether the configuration that was read last is in force already."""
     told: tuple[str, discovery.Document] | None = None
     """The discovery URL last asked with success, and what it told."""
     address: str | None = None
     threads: int | None = None
     workers: int = 0
     """How many have been forked, this one included."""
+    workers_before: int = 0
+    """How many had been when the settings were last loaded."""
 
 
 _memory = _Memory()
@@ -57,49 +70,123 @@ def load_config(environ: MutableMapping[str, str], directory: Path) -> Config:
         directory: Where `pelican.yaml` is looked for.
 
     Raises:
-        ConfigError: It is broken, and none has been good before in this process or the one that forked it.
+        ConfigError: It is broken, and none has been good before, in this process or in the master that it succeeds.
     """
-    return _good(lambda: _ask(load(environ, directory)))
-
-
-def _good(read: Callable[[], Config]) -> Config:
+    _memory.workers_before = _memory.workers
+    _memory.is_settled = False
+    before = last_good.handed_on(environ)
+    if before is not None:
+        _memory.told = before.told
+    _memory.complaint = ""
     try:
-        _memory.last_good = read()
+        config, settings = load_with_settings(environ, directory)
+        config = _ask(config, is_cold=before is None and _memory.last_good is None)
     except ConfigError as error:
-        if _memory.last_good is None:
+        kept = _kept(before, environ, directory)
+        if kept is None:
             raise
         _logger.error("The configuration is wrong; the last good one stays in force: %s", "; ".join(error.problems))  # noqa: TRY400, the trace says nothing more
     except Exception:
         # A cold start shows a defect as it is. Later nothing here may end a service that runs: see the module.
-        if _memory.last_good is None:
+        kept = _kept(before, environ, directory)
+        if kept is None:
             raise
         _logger.exception("The configuration cannot be read; the last good one stays in force")
+    else:
+        _memory.last_good, _memory.settings = config, settings
+        return config
+    _memory.complaint = "The configuration is wrong; the last good one is in force. The log says what is wrong"
+    return kept
+
+
+def _kept(before: last_good.Copy | None, environ: Mapping[str, str], directory: Path) -> Config | None:
+    """The last good configuration: the one in memory, else the one of the master before; None if there is none."""
+    if _memory.last_good is None and before is not None:
+        try:
+            config = _remember(load_settings(before.settings, environ, directory))
+        except ConfigError as error:
+            _logger.error("The last good configuration is wrong by now: %s", "; ".join(error.problems))  # noqa: TRY400, the trace says nothing more
+        else:
+            _memory.last_good, _memory.settings = config, before.settings
     return _memory.last_good
 
 
-def _ask(config: Config) -> Config:
+def settle(environ: MutableMapping[str, str], directory: Path, *, is_kept: bool = True) -> None:
+    """Put in force, in the master, what gunicorn has just read, at the start or after HUP; the arguments are as above.
+
+    Settings that were named as a module (`-c python:…`) are not run again by gunicorn; the configuration is read here
+    then. A copy of what is in force is kept for the next master; that it cannot be written ends nothing.
+
+    Args:
+        environ: As for `load_config`.
+        directory: As for `load_config`.
+        is_kept: Whether to write the copy.
+    """
+    if _memory.is_settled:
+        load_config(environ, directory)
+    _memory.is_settled = True
+    config = _memory.last_good
+    if config is None or config.state_location is None or not is_kept:
+        return
+    try:
+        copy = last_good.Copy(settings=_memory.settings, told=_memory.told)
+        _memory.copy = last_good.write(config.state_location, copy)
+    except OSError as error:
+        _logger.warning("No copy of the configuration can be kept in %s: %s", config.state_location, error.strerror)
+
+
+def hand_on(environ: MutableMapping[str, str]) -> None:
+    """In the process that is about to become the new master by `exec`: tell it what must outlive this one.
+
+    Args:
+        environ: The environment that it will have.
+    """
+    last_good.hand_on(_memory.copy, environ)
+
+
+def shares_state() -> bool:
+    """Whether workers have a state to share, by the configuration in force."""
+    return _memory.last_good is not None and _memory.last_good.state_location is not None
+
+
+def complaint() -> str:
+    """What is wrong with the configuration that was read last, in a sentence for operators; empty if nothing is."""
+    return _memory.complaint
+
+
+def _ask(config: Config, *, is_cold: bool) -> Config:
     if not discovery.missing(config):
         return config
+    if is_cold and _known(config) is None:
+        _memory.told = _told_to_an_earlier_start(config)
+    known = _known(config)
     try:
-        told = discovery.ask(config, tries=discovery.TRIES if _memory.last_good is None else 1)
+        told = discovery.ask(config, tries=discovery.TRIES if is_cold and known is None else 1)
     except discovery.DiscoveryFailed as error:
-        known = _known(config)
-        if known is None:
+        # At a cold start only a host that is away is made up for, not one that says something else by now.
+        if known is None or (is_cold and error.is_final):
             return discovery.completed_without(config, str(error))
         _logger.warning("%s: %s; what it told before stays in force", discovery.url_of(config), error)
+        _memory.complaint = "Federation.DiscoveryUrl does not answer; what it told before is in force"
         return discovery.completed(config, known)
     config = discovery.completed(config, told)
     _memory.told = config.discovery_url, told
     return config
 
 
+def _told_to_an_earlier_start(config: Config) -> tuple[str, discovery.Document] | None:
+    """What the discovery URL told a director whose state this one has; so the host there may be away for a restart."""
+    kept = last_good.read(config.state_location / last_good.NAME) if config.state_location is not None else None
+    return kept.told if kept is not None else None
+
+
 def _remember(config: Config) -> Config:
-    """What is left to the discovery URL as the master has heard it: a worker that asked would be late."""
+    """What is left to the discovery URL, as it has been heard."""
     if not discovery.missing(config):
         return config
     known = _known(config)
     if known is None:
-        return discovery.completed_without(config, "a worker asks nobody; the next reload (SIGHUP) does")
+        return discovery.completed_without(config, "nobody is asked now; the next reload (SIGHUP) does")
     return discovery.completed(config, known)
 
 
@@ -134,8 +221,16 @@ def count_worker() -> None:
 
 
 def is_first_worker() -> bool:
-    """Whether no worker has served before this one, so that a mistake may end the process: see the module."""
+    """Whether no worker has served before this one, so that a mistake may end the process: see the module.
+
+    Of several that start together one is enough: what ends it ends all.
+    """
     return _memory.workers <= 1
+
+
+def speaks_for_all() -> bool:
+    """Whether this worker is the first of those that a start or a reload brings: what all would say, it says."""
+    return _memory.workers <= _memory.workers_before + 1
 
 
 def use_threads(threads: int) -> None:
@@ -144,12 +239,14 @@ def use_threads(threads: int) -> None:
 
 
 def worker_config(environ: MutableMapping[str, str], directory: Path) -> Config:
-    """The configuration a worker works by: as `load_config`, with the threads it really has. Asks nobody.
+    """The configuration a worker works by: that of its master, with the threads it really has.
+
+    Without a master that has one it is read here, as by `load_config`, whose arguments these are.
 
     Raises:
         ConfigError: As `load_config`.
     """
-    config = _good(lambda: _remember(load(environ, directory)))
+    config = _memory.last_good or load_config(environ, directory)
     return config if _memory.threads is None else replace(config, threads=_memory.threads)
 
 

@@ -52,7 +52,8 @@ class StatEngine:
     """Asks servers whether they have an object, and remembers what they said. Any number of threads at once.
 
     It promises to every asker that its wait ends at its deadline, whatever servers do; to every server, never more
-    HEADs at once than it has slots; to every client, that what was learned with its token is told to nobody else.
+    HEADs at once than it has slots, from all workers together (`share`); to every client, that what was learned with
+    its token is told to nobody else.
 
     Args:
         policy: What the operator decided.
@@ -161,6 +162,21 @@ class StatEngine:
         if known is not None and what is not None and not says_nothing(evidence):
             known.health.breaker.hint_sick(what)
 
+    def share(self, workers: int) -> None:
+        """Be one of so many workers that ask the same servers: what the operator allows is meant for all together.
+
+        More workers: HEADs under way are not cut short, and none begins until this worker is within its share. Fewer:
+        who waits for a slot gets one of the new ones at once. Before the first call it is the only one. The same
+        number again changes nothing and costs nothing. For one thread at a time.
+
+        Args:
+            workers: How many, at least 1.
+
+        Raises:
+            ValueError: There is none.
+        """
+        self._roster.share(workers)
+
     def retain(self, data_urls: Collection[str]) -> None:
         """Give back what belongs to servers other than these, and threads that have nothing to do. Does not wait."""
         self._roster.retain(data_urls)
@@ -174,7 +190,12 @@ class StatEngine:
         with self._lock:
             counts = dict(self._counts)
         states = self._roster.states()
-        return StatStatistics(**counts, in_flight=sum(state.slots_in_use for state in states), servers=len(states))
+        return StatStatistics(
+            **counts,
+            in_flight=sum(state.slots_in_use for state in states),
+            servers=len(states),
+            thread_limit=self._roster.thread_limit,
+        )
 
     def servers(self) -> tuple[ServerState, ...]:
         """How every server that has been asked is doing."""

@@ -51,6 +51,15 @@ class Known:
     evidence: EvidenceTable
     results: Results = field(default_factory=Results)
 
+    def heed_limit(self) -> None:
+        """Have as many slots as the limit says; to be called by whoever may have changed it.
+
+        Several may do so at once: who set a number that has been overtaken meanwhile sees that afterwards, and goes on.
+        """
+        slots = self.bulkhead.slots
+        while (limit := self.health.limit.limit) != slots.limit:
+            slots.resize(limit)
+
 
 CIRCUIT_OPEN = Evidence.unknown(Reason.CIRCUIT_OPEN)
 """The server is not asked for now."""
@@ -183,8 +192,7 @@ class HeadFlight:
         took_s = self._clock() - self._began_at
         try:
             known.health.learned(self._pass, evidence, took_s=took_s, in_flight=known.bulkhead.in_flight + 1)
-            if known.health.limit is not None:
-                known.bulkhead.slots.resize(known.health.limit.limit)
+            known.heed_limit()
             known.results.count(evidence, is_cached=False)
             known.evidence.remember(question.path, question.authority, evidence, is_public=question.bearer is None)
         finally:

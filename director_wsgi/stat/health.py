@@ -60,10 +60,10 @@ class ServerHealth:
 
     Args:
         breaker: When not to ask it.
-        limit: How many questions may be in flight; None: as many as it has slots.
+        limit: How many questions may be in flight.
     """
 
-    def __init__(self, breaker: Breaker, limit: AdaptiveLimit | None) -> None:
+    def __init__(self, breaker: Breaker, limit: AdaptiveLimit) -> None:
         self.breaker = breaker
         self.limit = limit
         self._lock = threading.Lock()
@@ -89,12 +89,10 @@ class ServerHealth:
         what = sickness(evidence)
         if what is not None:
             self.breaker.failed(pass_, what, took_s)
-            if self.limit is not None:
-                self.limit.dropped(took_s)
+            self.limit.dropped(took_s)
             return
         self.breaker.succeeded(pass_, took_s)
-        if self.limit is not None:
-            self.limit.succeeded(took_s, in_flight)
+        self.limit.succeeded(took_s, in_flight)
         with self._lock:
             old = self._latency_s
             self._latency_s = took_s if old is None else old + LATENCY_WEIGHT * (took_s - old)

@@ -6,9 +6,19 @@ from director_wsgi.limits.breaker import BreakerSettings
 from director_wsgi.stat.evidence import Lifetimes
 
 
+def share_of(whole: int, workers: int) -> int:
+    """What each of several workers gets of a limit that is meant for all of them together, at least 1.
+
+    Rounded up, since a worker that may ask nobody would be of no use: n workers exceed the limit by n - 1 at most.
+    """
+    return -(-whole // workers)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StatPolicy:
     """What the operator decides about asking servers.
+
+    `slots` and `threads` are meant for all workers of a director together, all else for each of them.
 
     Attributes:
         timeout_s: Longest life of one HEAD by the clock on the wall, from slot to answer.

@@ -25,6 +25,7 @@ class StatStatistics:
         not_asked: Can only be reached through a broker, or the deadline had passed already.
         in_flight: HEADs under way now.
         servers: Servers for which slots and threads are held now.
+        thread_limit: HEADs that this worker may have under way now: its share.
     """
 
     remembered: int = 0
@@ -40,6 +41,7 @@ class StatStatistics:
     not_asked: int = 0
     in_flight: int = 0
     servers: int = 0
+    thread_limit: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,5 +71,7 @@ class ServerState:
     results: Mapping[tuple[str, bool], int] = field(default_factory=dict)
 
 
-GATES = tuple(field.name for field in dataclasses.fields(StatStatistics) if field.name not in {"in_flight", "servers"})
+_OF_NOW = {"in_flight", "servers", "thread_limit"}
+
+GATES = tuple(field.name for field in dataclasses.fields(StatStatistics) if field.name not in _OF_NOW)
 """Names of what is counted."""

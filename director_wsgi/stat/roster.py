@@ -16,15 +16,16 @@ from director_wsgi.stat.evidence import EvidenceTable
 from director_wsgi.stat.flight import Known
 from director_wsgi.stat.head import Client
 from director_wsgi.stat.health import ServerHealth
-from director_wsgi.stat.policy import StatPolicy
+from director_wsgi.stat.policy import StatPolicy, share_of
 from director_wsgi.stat.report import ServerState
 from director_wsgi.stat.server import Bulkhead, Threads
 
 LEAST_SLOTS = 4
-"""What a server is given at once however sick it was: with fewer, a relapse would take long to be noticed."""
+"""What a server is given at once by a worker, if that is not beyond its share, however sick it was: with fewer, a
+relapse would take long to be noticed, and each worker notices by itself."""
 
 INITIAL_SLOTS = 16
-"""What a server that has not been asked before is given at once, if its concurrency adapts."""
+"""What a server that has not been asked before is given at once, by all workers, if its concurrency adapts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,7 @@ class Roster:
     """The servers. Any number of threads at once.
 
     Slots, threads and connections are leased; what a server has said and how well it answers belongs to it as long as
-    it is advertised.
+    it is advertised. Of slots and threads this is given the share of one worker, which may change at any time.
 
     Args:
         policy: What the operator decided.
@@ -49,7 +50,7 @@ class Roster:
         clock: Monotonic seconds.
     """
 
-    # _lock guards _held and _is_closed; nothing is called under it.
+    # _lock guards _held, _workers and _is_closed; nothing is called under it.
 
     def __init__(
         self,
@@ -69,6 +70,7 @@ class Roster:
         self._threads = Threads(policy.threads, self._bulkheads)
         self._lock = threading.Lock()
         self._held: dict[str, _Held] = {}
+        self._workers = 1
         self._is_closed = False
 
     def get(self, data_url: str) -> Known | None:
@@ -106,7 +108,27 @@ class Roster:
             lease.release()
         if held is None:
             raise LeaseError("closed")
+        if held is made:
+            self._fit(held.known)  # the share may have changed since it was built
         return held.known
+
+    def share(self, workers: int) -> None:
+        """Be one of so many; see `StatEngine.share`. For one thread at a time."""
+        if workers < 1:
+            raise ValueError("there is at least one worker")
+        with self._lock:
+            if workers == self._workers:
+                return
+            self._workers = workers
+            held = tuple(self._held.values())
+        self._threads.resize(share_of(self._policy.threads, workers))
+        for one in held:
+            self._fit(one.known)
+
+    @property
+    def thread_limit(self) -> int:
+        """How many threads there may be now."""
+        return self._threads.statistics().permits
 
     def retain(self, data_urls: Collection[str]) -> None:
         """Give back what belongs to servers other than these, and threads that have nothing to do. Does not wait."""
@@ -137,11 +159,8 @@ class Roster:
 
     def _introduce(self, bulkhead: Bulkhead) -> Known:
         policy, clock = self._policy, self._clock
-        limit = None
-        if policy.adapts:
-            limit = AdaptiveLimit(
-                least=min(LEAST_SLOTS, policy.slots), initial=bulkhead.slots.limit, most=policy.slots, clock=clock
-            )
+        least, most = self._bounds(self._workers)
+        limit = AdaptiveLimit(least=least, initial=bulkhead.slots.limit, most=most, clock=clock)
         breaker = Breaker(policy.breaker, clock, random.Random(self._generator.random()))
         evidence = EvidenceTable(
             capacity=policy.capacity,
@@ -160,9 +179,23 @@ class Roster:
             threads=self._threads,
             clock=self._clock,
         )
-        if self._policy.adapts:
-            bulkhead.slots.resize(min(INITIAL_SLOTS, slots))
+        workers = self._workers
+        least, most = self._bounds(workers)
+        bulkhead.slots.resize(min(max(least, share_of(INITIAL_SLOTS, workers)), most))
         return bulkhead
+
+    def _bounds(self, workers: int) -> tuple[int, int]:
+        """Between how many slots a worker gives to one server."""
+        most = share_of(self._policy.slots, workers)
+        return min(LEAST_SLOTS, most) if self._policy.adapts else most, most
+
+    def _fit(self, known: Known) -> None:
+        """Give a server the slots that this worker's share allows, also if the share changes meanwhile."""
+        workers = None
+        while workers != self._workers:
+            workers = self._workers
+            known.health.limit.rescale(*self._bounds(workers))
+            known.heed_limit()
 
 
 def state_of(data_url: str, known: Known) -> ServerState:
@@ -173,7 +206,7 @@ def state_of(data_url: str, known: Known) -> ServerState:
         host=_host(data_url),
         breaker=known.health.breaker.snapshot(),
         slots_in_use=known.bulkhead.in_flight,
-        slot_limit=known.bulkhead.most if known.health.limit is None else known.health.limit.limit,
+        slot_limit=known.health.limit.limit,
         waiting=slots.waiting,
         threads=known.bulkhead.threads,
         latency_s=known.health.latency_s,

@@ -45,13 +45,34 @@ class Threads:
         permit = self._lanes.take_nowait(name)
         if permit is not None:
             return permit
-        idle = [(since, bulkhead) for bulkhead in self._bulkheads() if (since := bulkhead.idle_since) is not None]
-        for _since, bulkhead in sorted(idle, key=lambda pair: pair[0]):
+        for bulkhead in self._longest_idle():
             bulkhead.give_threads_back()
             permit = self._lanes.take_nowait(name)
             if permit is not None:
                 return permit
         return None
+
+    def resize(self, most: int) -> None:
+        """Change how many there may be, now. If fewer: idle ones end at once, others with their job, until it is so.
+
+        Raises:
+            ValueError: `most` is below 1.
+        """
+        self._lanes.resize(most)
+        for bulkhead in self._longest_idle():
+            if not self.are_too_many:
+                return
+            bulkhead.give_threads_back()
+
+    @property
+    def are_too_many(self) -> bool:
+        """Whether there are more than there may be, since that became fewer: then who gets idle gives his back."""
+        return self._lanes.excess > 0
+
+    def _longest_idle(self) -> list["Bulkhead"]:
+        """Who has threads to spare, in the order in which they are to be ended."""
+        idle = [(since, bulkhead) for bulkhead in self._bulkheads() if (since := bulkhead.idle_since) is not None]
+        return [bulkhead for _since, bulkhead in sorted(idle, key=lambda pair: pair[0])]
 
     def statistics(self) -> LanesStatistics:
         """How many are out."""
@@ -207,7 +228,7 @@ class Bulkhead:
             del self._permits[needed:]
         for permit in spare:
             permit.release()
-        if is_short and not self._take_permit(self._threads):
+        if (is_short and not self._take_permit(self._threads)) or self._threads.are_too_many:
             self.give_threads_back()
 
     @property

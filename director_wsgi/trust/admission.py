@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from posixpath import normpath
-from typing import Final
+from typing import Final, Protocol
 from urllib.parse import urlsplit
 
 from director_wsgi.errors import (
@@ -75,6 +75,18 @@ def nowhere(_server: ServerAd, _deadline: Deadline) -> None:
     """A `Locate` that knows no place."""
 
 
+class Publish(Protocol):
+    """Told what was admitted: the object that the directory holds. It must not wait."""
+
+    def __call__(self, ad: ServerAd, lifetime_s: float, *, is_heeded: bool) -> None:
+        """`is_heeded`: whether the registry vouches for the server's name, so that filters heed what it says."""
+        ...
+
+
+def to_nobody(ad: ServerAd, lifetime_s: float, *, is_heeded: bool) -> None:
+    """A `Publish` for a director of one worker."""
+
+
 class Admission:
     """Decides about advertisements. Any number of threads may be inside; few of them wait for the registry."""
 
@@ -89,6 +101,7 @@ class Admission:
         help_text: str,
         wall: WallClock,
         locate: Locate = nowhere,
+        publish: Publish = to_nobody,
     ) -> None:
         """Put the collaborators together.
 
@@ -101,7 +114,9 @@ class Admission:
             help_text: See `help_sentence`.
             wall: For the times of tokens and advertisements.
             locate: Finds the place of a server that does not tell it.
+            publish: Lets other workers know.
         """
+        self._publish = publish
         self._locate = locate
         self._directory = directory
         self._filters = filters
@@ -218,13 +233,14 @@ class Admission:
                 raise
             if lifetime_s <= 0:
                 return ad, "expired"
-            ad = self._heeded(ad, inquiry)
+            ad, is_heeded = self._heeded(ad, inquiry)
         ad = replace(
             ad,
             version=settled_version(ad.version, user_agent),
             coordinate=ad.coordinate or self._locate(ad, deadline),
         )
-        self._directory.record(ad, lifetime_s, self._filters.filtered())
+        held = self._directory.record(ad, lifetime_s, self._filters.filtered())
+        self._publish(held, lifetime_s, is_heeded=is_heeded)
         return ad, "admitted"
 
     def _check_prefix_table(self) -> None:
@@ -257,18 +273,21 @@ class Admission:
                 who = f'The namespace "{namespace.path}"'
                 self._check_prefix(namespace.path, token, inquiry, who=who, separator=":")
 
-    def _heeded(self, ad: ServerAd, inquiry: Inquiry) -> ServerAd:
+    def _heeded(self, ad: ServerAd, inquiry: Inquiry) -> tuple[ServerAd, bool]:
         """Let the filters heed what a server says, unless it may be speaking in another's name; then it says less.
 
         The name is asked for even if there is nothing to be heeded, so that it is known when a server shuts down.
+
+        Returns:
+            What it says, and whether that is heeded.
         """
         name = inquiry.registered_name(ad.registry_prefix)
         if name == ad.name:
             self._filters.server_said(ad)
-            return ad
+            return ad, True
         if name is not None:
             log.info("%s calls itself %s: its downtimes and its status filter nobody", name, ad.name)
-        return replace(ad, downtimes=()) if ad.downtimes else ad
+        return (replace(ad, downtimes=()) if ad.downtimes else ad), False
 
     def _check_prefix(self, prefix: str, token: AdvertiseToken, inquiry: Inquiry, *, who: str, separator: str) -> None:
         """Whether the prefix is approved and the token signed with its key; the wording is upstream's."""

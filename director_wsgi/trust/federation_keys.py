@@ -12,6 +12,7 @@ from director_wsgi.outbound.client import OutboundError
 from director_wsgi.trust.keys import KeySet, NotAKeySet, parse_key_set
 from director_wsgi.trust.poll import Poll
 from director_wsgi.trust.registry import BadAnswer, NoAnswer, Sender
+from director_wsgi.trust.shared import ALONE, KEY_SETS, Sharing
 
 REFRESH_S: Final = 900.0
 RETRY_S: Final = 5.0
@@ -33,13 +34,15 @@ class FederationKeys:
     Args:
         client: Asks for them; closed with this object.
         url: Where they are.
+        sharing: With whom they are shared.
         clock: Monotonic seconds.
     """
 
-    def __init__(self, client: _Client, url: str, *, clock: Clock = monotonic) -> None:
+    def __init__(self, client: _Client, url: str, *, sharing: Sharing = ALONE, clock: Clock = monotonic) -> None:
         self._client = client
         self._url = url
         self._poll: Poll[KeySet] = Poll("the keys of the federation", self._fetch, nothing=_NO_KEYS, clock=clock)
+        self._poll.share("federation-keys", url, codec=KEY_SETS, sharing=sharing)
 
     def key_set(self) -> KeySet:
         """The keys as last fetched; empty until they have been."""
@@ -47,7 +50,7 @@ class FederationKeys:
 
     @property
     def loaded(self) -> bool:
-        """Whether they were ever fetched."""
+        """Whether they were ever fetched, by whichever worker."""
         return self._poll.loaded
 
     @property
@@ -58,6 +61,11 @@ class FederationKeys:
     def refresh(self, deadline: Deadline) -> bool:
         """Fetch them; keep the old ones if that fails, which is logged once. Whether they were fetched."""
         return self._poll.refresh(deadline)
+
+    @property
+    def is_due(self) -> bool:
+        """Whether it is time to fetch them anew, and nobody has."""
+        return self._poll.is_due(REFRESH_S)
 
     def next_refresh_in_s(self) -> float:
         """How long to wait before the next `refresh`: soon after a failure, less and less soon after several."""

@@ -12,10 +12,11 @@ An advertisement whose sender is known never depends on the registry being there
 
 How much that asks of the registry: for each prefix one request in five minutes (its approval) and two in fifteen (its
 keys), for each server one in ten (its name); with 1,100 servers and 3,000 namespaces 25 requests a second, over two
-connections that are kept open. After an outage everything is stale: 13,400 requests, two at a time, begun as the
-advertisements of a minute come in. A registry that answers in 5 ms is through in 34 s, one that needs 50 ms in less
-than six minutes; what finds no room in the line is asked for at the next advertisement, and meanwhile what is stale
-counts.
+connections that are kept open. Workers share what they are told (`shared`), so that several ask little more than one,
+and one that is started asks for nothing that was known. After an outage everything is stale: 13,400 requests, two at a
+time for each worker, begun as the advertisements of a minute come in. A registry that answers in 5 ms is through in
+34 s, one that needs 50 ms in less than six minutes; what finds no room in the line is asked for at the next
+advertisement, and meanwhile what is stale counts.
 """
 
 import random
@@ -26,12 +27,13 @@ from typing import Final, TypeVar
 
 from director_wsgi.errors import RegistryUnavailable
 from director_wsgi.limits.deadline import Clock, Deadline, monotonic
-from director_wsgi.limits.ttl import TTLTable
 from director_wsgi.trust.keys import KeySet
+from director_wsgi.trust.nameless import Nameless
 from director_wsgi.trust.pool import Pool
 from director_wsgi.trust.questions import Questions
 from director_wsgi.trust.registry import BadAnswer, NoAnswer, Registry, RegistryError
 from director_wsgi.trust.remembered import Entry, Remembered
+from director_wsgi.trust.shared import ALONE, FLAGS, KEY_SETS, NAMES, Codec, SharedAnswers, Sharing
 from director_wsgi.trust.silence import Silence
 
 V = TypeVar("V")
@@ -69,6 +71,7 @@ class Inquiries:
         *,
         timeout_s: float,
         pool: Pool | None = None,
+        sharing: Sharing = ALONE,
         generator: random.Random | None = None,
         clock: Clock = monotonic,
     ) -> None:
@@ -79,6 +82,7 @@ class Inquiries:
             timeout_s: How long one admission may wait for all its questions together, and how long one question may
                 take (`Director.RegistryTimeout`).
             pool: Whose threads ask; started and stopped by this object.
+            sharing: With whom answers are shared.
             generator: Of the jitter in the pauses while the registry is silent.
             clock: Monotonic seconds.
         """
@@ -87,26 +91,50 @@ class Inquiries:
         self._silence = Silence(
             longest_question_s=timeout_s, generator=generator if generator is not None else random.Random(), clock=clock
         )
+        self._registry = registry
+        self._sharing = sharing
         self.permits = threading.BoundedSemaphore(PERMITS)
         self.approvals: Questions[bool] = self._questions(
-            "approval", registry.is_approved, lambda approved: APPROVAL_LIFETIME_S if approved else 0.0, clock
+            "approval", self._is_approved, lambda approved: APPROVAL_LIFETIME_S if approved else 0.0, FLAGS, clock
         )
-        self.key_sets: Questions[KeySet] = self._questions("keys", registry.key_set, lambda _: KEYS_LIFETIME_S, clock)
-        self.nameless: TTLTable[str, bool] = TTLTable(CAPACITY, clock)
-        self.names: Questions[str] = self._questions("name", registry.registered_name, lambda _: NAME_LIFETIME_S, clock)
+        self.key_sets: Questions[KeySet] = self._questions(
+            "keys", registry.key_set, lambda _: KEYS_LIFETIME_S, KEY_SETS, clock
+        )
+        self.names: Questions[str] = self._questions(
+            "name", registry.registered_name, lambda _: NAME_LIFETIME_S, NAMES, clock
+        )
+        self.nameless = Nameless(
+            registry.url, capacity=CAPACITY, lifetime_s=NAME_LIFETIME_S, sharing=sharing, clock=clock
+        )
+        self._spoken = SharedAnswers(
+            "knows-approvals", registry.url, codec=FLAGS, memory=_Spoken(registry), sharing=sharing
+        )
 
     def _questions(
-        self, name: str, fetch: Callable[[str, Deadline], V], lifetime_s: Callable[[V], float], clock: Clock
+        self,
+        name: str,
+        fetch: Callable[[str, Deadline], V],
+        lifetime_s: Callable[[V], float],
+        codec: Codec[V],
+        clock: Clock,
     ) -> Questions[V]:
+        answers = Remembered(lifetime_s=lifetime_s, capacity=CAPACITY, clock=clock)
         return Questions(
             name,
             fetch,
-            answers=Remembered(lifetime_s=lifetime_s, capacity=CAPACITY, clock=clock),
+            answers=answers,
+            shared=SharedAnswers(name, self._registry.url, codec=codec, memory=answers, sharing=self._sharing),
             pool=self._pool,
             silence=self._silence,
             timeout_s=self._timeout_s,
             clock=clock,
         )
+
+    def _is_approved(self, prefix: str, deadline: Deadline) -> bool:
+        is_approved = self._registry.is_approved(prefix, deadline)
+        if self._registry.knows_approvals:
+            self._spoken.answered("", True)
+        return is_approved
 
     def start(self) -> None:
         """Start the threads that ask. Once, in the process that serves."""
@@ -215,7 +243,7 @@ class Inquiry:
         try:
             return self._waited_for(questions, prefix, None)
         except RegistryError:
-            self._shared.nameless.put(prefix, True, NAME_LIFETIME_S)
+            self._shared.nameless.found(prefix)
             return None
 
     def _waited_for(self, questions: Questions[V], prefix: str, known: Entry[V] | None) -> V:
@@ -241,6 +269,23 @@ class Inquiry:
         if self._has_permit:
             self._has_permit = False
             self._shared.permits.release()
+
+
+class _Spoken:
+    """Whether the registry knows of approvals, as a `Memory`: to a new worker, too, a 404 is no approval then."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+
+    def learn(self, _key: str, has_spoken: bool, _age_s: float, /) -> None:
+        if has_spoken:
+            self._registry.has_spoken_of_approvals()
+
+    def renew(self, _key: str, _age_s: float, /) -> bool:
+        return self._registry.knows_approvals
+
+    def forget(self, _key: str, /) -> None:
+        pass
 
 
 def _come_again(error: RegistryError) -> RegistryError | RegistryUnavailable:

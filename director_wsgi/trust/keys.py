@@ -77,6 +77,19 @@ def parse_key_set(document: bytes | str) -> KeySet:
     return KeySet(tuple(key for item in value["keys"][:MAX_KEYS] if (key := _key(item))))
 
 
+def key_set_document(keys: KeySet) -> bytes:
+    """A key set that `parse_key_set` reads as an equal one: public numbers, and what they may verify, nothing else."""
+    return json.dumps({"keys": [_jwk(key) for key in keys.keys]}, separators=(",", ":")).encode()
+
+
+def _jwk(key: VerificationKey) -> dict[str, str]:
+    kty, *members = key.material
+    jwk = {"kid": key.kid, "kty": kty, **dict(zip(_MEMBERS[kty], members, strict=True))}
+    if len(key.algorithms) == 1:  # else all that its kind can do
+        jwk["alg"] = next(iter(key.algorithms))
+    return jwk
+
+
 def _key(item: object) -> VerificationKey | None:
     if not isinstance(item, dict) or item.get("use", "sig") != "sig" or not isinstance(item.get("kid"), str):
         return None

@@ -12,6 +12,7 @@ from director_wsgi.federation.models import NamespaceAd
 from director_wsgi.limits.deadline import Clock, Deadline, monotonic
 from director_wsgi.trust.poll import Poll
 from director_wsgi.trust.registry import Registry
+from director_wsgi.trust.shared import ALONE, TABLES, Sharing
 
 _ALWAYS_ALLOWED: Final = "/pelican/"
 
@@ -19,20 +20,22 @@ _ALWAYS_ALLOWED: Final = "/pelican/"
 class AllowedPrefixes:
     """The table. One thread refreshes it; any thread reads it, without a lock and without waiting."""
 
-    def __init__(self, registry: Registry, *, clock: Clock = monotonic) -> None:
+    def __init__(self, registry: Registry, *, sharing: Sharing = ALONE, clock: Clock = monotonic) -> None:
         """Nothing has been fetched yet.
 
         Args:
             registry: Has the table.
+            sharing: With whom it is shared.
             clock: Monotonic seconds.
         """
         self._table: Poll[dict[str, frozenset[str]]] = Poll(
             "what caches may serve", registry.allowed_prefixes, nothing={}, clock=clock
         )
+        self._table.share("prefixes", registry.url, codec=TABLES, sharing=sharing)
 
     @property
     def loaded(self) -> bool:
-        """Whether the table was ever fetched."""
+        """Whether the table was ever fetched, by whichever worker."""
         return self._table.loaded
 
     @property
@@ -43,6 +46,10 @@ class AllowedPrefixes:
     def refresh(self, deadline: Deadline) -> bool:
         """Fetch the table; keep the old one if that fails, which is logged once. Whether it was fetched."""
         return self._table.refresh(deadline)
+
+    def is_due(self, interval_s: float) -> bool:
+        """Whether nobody has fetched it for so long."""
+        return self._table.is_due(interval_s)
 
     def next_refresh_in_s(self, interval_s: float) -> float:
         """How long to wait before the next `refresh`; see `Poll.next_refresh_in_s`."""

@@ -18,6 +18,7 @@ from director_wsgi.trust.pool import CAPACITY as QUEUED
 from director_wsgi.trust.pool import THREADS, Errand, Pool
 from director_wsgi.trust.registry import BadAnswer, Closed, NoAnswer, RegistryError
 from director_wsgi.trust.remembered import Entry, Remembered
+from director_wsgi.trust.shared import SharedAnswers
 from director_wsgi.trust.silence import Silence
 
 log = logging.getLogger(__name__)
@@ -63,6 +64,7 @@ class Questions(Generic[V]):
         fetch: Callable[[str, Deadline], V],
         *,
         answers: Remembered[V],
+        shared: SharedAnswers[V] | None = None,
         pool: Pool,
         silence: Silence,
         timeout_s: float,
@@ -74,12 +76,14 @@ class Questions(Generic[V]):
             name: What is asked for, in one word; unique in the pool.
             fetch: Asks the registry; raises `RegistryError` only.
             answers: Where they are kept. Never None: a None that was fetched could not be told from a deadline.
+            shared: Told of each answer, and of each refusal.
             pool: Whose threads ask.
             silence: Whether the registry answers at all.
             timeout_s: How long one question may take.
             clock: Monotonic seconds.
         """
         self.answers = answers
+        self._shared = shared
         self._name = name
         self._fetch = fetch
         self._pool = pool
@@ -165,7 +169,7 @@ class Questions(Generic[V]):
             self._count("failed")
         else:
             self._count("answered")
-            self.answers.put(key, value)
+            self._keep(key, value)
             self._silence.heard()
             return value
         self._note(key, error)
@@ -175,7 +179,7 @@ class Questions(Generic[V]):
         if isinstance(error, Closed):
             return
         if isinstance(error, BadAnswer) and error.settles:
-            self.answers.forget(key)
+            self._forget(key)
             self._silence.heard()
             return
         # What was answered before and is not now is the registry's fault. A question that never had an answer may be
@@ -183,6 +187,16 @@ class Questions(Generic[V]):
         is_certain = error.is_general or self.answers.known(key) is not None
         self.answers.failed(key)
         self._silence.missed(error, is_certain=is_certain)
+
+    def _keep(self, key: str, value: V) -> None:
+        self.answers.put(key, value)
+        if self._shared is not None:
+            self._shared.answered(key, value)
+
+    def _forget(self, key: str) -> None:
+        self.answers.forget(key)
+        if self._shared is not None:
+            self._shared.refused(key)
 
     def _count(self, outcome: str) -> None:
         with self._counts_lock:

@@ -99,6 +99,20 @@ class Registry:
         self._base = self._url + _API
         self._knows_approvals = False  # until it has spoken of one; never unset
 
+    @property
+    def url(self) -> str:
+        """Where it is asked; without a slash at the end."""
+        return self._url
+
+    @property
+    def knows_approvals(self) -> bool:
+        """Whether it has ever spoken of one."""
+        return self._knows_approvals
+
+    def has_spoken_of_approvals(self) -> None:
+        """Take down that it has: somebody else has heard it."""
+        self._knows_approvals = True
+
     def is_approved(self, prefix: str, deadline: Deadline) -> bool:
         """Whether an administrator approved the prefix.
 

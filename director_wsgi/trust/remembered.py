@@ -70,6 +70,24 @@ class Remembered(Generic[V]):
         with self._lock:
             self._entries[key] = entry
 
+    def learn(self, key: str, value: V, age_s: float) -> None:
+        """Take down an answer that somebody else got so long ago, unless a newer one is known."""
+        answered_at = self._clock() - age_s
+        entry = Entry(value, answered_at, answered_at + self._lifetime_s(value))
+        with self._lock:
+            known = self._entries.get(key)
+            if known is None or known.answered_at <= answered_at:
+                self._entries[key] = entry
+
+    def renew(self, key: str, age_s: float) -> bool:
+        """Take down that somebody else got the same answer so long ago. Whether there is one."""
+        with self._lock:
+            known = self._entries.get(key)
+        if known is None:
+            return False
+        self.learn(key, known.value, age_s)
+        return True
+
     def failed(self, key: str) -> None:
         """Take down that no answer came; what was answered before stays."""
         now = self._clock()

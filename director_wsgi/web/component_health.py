@@ -15,6 +15,7 @@ from prometheus_client.metrics_core import Metric
 
 from director_wsgi.limits.deadline import WallClock
 from director_wsgi.runtime.metrics import gauge
+from director_wsgi.runtime.pages import Across
 from director_wsgi.trust.prefixes import AllowedPrefixes
 from director_wsgi.web.guarded import Door, bearer_token, refusal
 from director_wsgi.web.responses import json_response, simple
@@ -105,7 +106,7 @@ def director_tests(are_running: Callable[[], bool]) -> Check:
     """Whether servers are tested: those that hear nothing for half a minute call themselves critical.
 
     Args:
-        are_running: Tells whether the threads that test are at work.
+        are_running: Tells whether this worker tests them, or hears from the one that does.
     """
 
     def check(now: float) -> Component:
@@ -142,12 +143,14 @@ class ComponentHealth:
             "How each part of the director is: 2 critical, 3 degraded, 4 warning, 5 ok.",
             ("component",),
             (((one.name,), one.level) for one in told),
+            across=Across.MIN,
         )
         yield gauge(
             "pelican_component_health_status_last_update",
             "When the part was last known to be so, in Unix seconds.",
             ("component",),
             (((one.name,), int(one.updated_at)) for one in told),
+            across=Across.MIN,
         )
 
 

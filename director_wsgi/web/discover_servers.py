@@ -16,7 +16,6 @@ from flask import Blueprint, Response, request
 
 from director_wsgi.federation.models import ServerAd
 from director_wsgi.federation.snapshot import Snapshot
-from director_wsgi.limits.deadline import Clock
 from director_wsgi.web.guarded import Door, bearer_token, refusal
 from director_wsgi.web.responses import json_response, simple
 
@@ -36,19 +35,19 @@ class Settling:
     """Whether the list of servers can be taken for the whole truth. Any number of threads at once.
 
     Args:
-        settling_s: How long after its start this process may lack servers; 0: it never does.
+        settling_s: How long after the start servers may be missing; 0: they never are.
+        age_s: How long ago that was, see `StartupWindow.age_s`.
         has_registry: Whether the registry has answered since then, without which no cache is admitted.
-        clock: Monotonic seconds.
     """
 
-    def __init__(self, *, settling_s: float, has_registry: Callable[[], bool], clock: Clock) -> None:
-        self._settled_at = clock() + settling_s
+    def __init__(self, *, settling_s: float, age_s: Callable[[], float], has_registry: Callable[[], bool]) -> None:
+        self._settling_s = settling_s
+        self._age_s = age_s
         self._has_registry = has_registry
-        self._clock = clock
 
     def trouble(self, snapshot: Snapshot) -> tuple[str, int] | None:
         """Why servers may be missing, and after how many seconds to come again; None if none is."""
-        left_s = self._settled_at - self._clock()
+        left_s = self._settling_s - self._age_s()
         if left_s > 0:
             return _SETTLING, math.ceil(left_s)
         if not snapshot.servers and not self._has_registry():

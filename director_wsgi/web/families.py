@@ -22,6 +22,7 @@ from director_wsgi.redirect.places import MAX_TALLIES, Places
 from director_wsgi.runtime.clients import ClientWatch
 from director_wsgi.runtime.leases import Leases
 from director_wsgi.runtime.metrics import Collect, counter, gauge, label
+from director_wsgi.runtime.pages import Across
 from director_wsgi.stat.engine import StatEngine
 from director_wsgi.stat.report import GATES
 from director_wsgi.trust.admission import Admission
@@ -57,6 +58,7 @@ def federation(directory: Directory) -> Collect:
             "adaptive.",
             SERVER,
             ((labels, weight) for labels, weight in weights if weight is not None),
+            across=Across.MIN,
         )
         yield gauge("director_wsgi_prefixes", "Namespace prefixes served now.", (), [((), len(now.prefixes))])
 
@@ -97,27 +99,26 @@ def tables(
     return collect
 
 
-def stat(engine: StatEngine, directory: Directory, *, threads: int) -> Collect:
+def stat(engine: StatEngine, directory: Directory) -> Collect:
     """What asking servers comes to: the gates, the lanes, and every server's state.
 
     Args:
         engine: Asks them.
         directory: Who is advertised; of other servers nothing is told.
-        threads: Most HEADs under way at once (`Director.StatThreads`).
     """
 
     def collect() -> Iterator[Metric]:
         advertised = directory.snapshot().servers
         met = engine.servers()
         states = [(labels_of(advertised[one.data_url]), one) for one in met if one.data_url in advertised]
-        yield from _gates(engine, sum(one.threads for one in met), threads)
+        yield from _gates(engine, sum(one.threads for one in met))
         yield from _lanes(engine)
         yield from server_families.states(states)
 
     return collect
 
 
-def _gates(engine: StatEngine, alive: int, limit: int) -> Iterator[Metric]:
+def _gates(engine: StatEngine, alive: int) -> Iterator[Metric]:
     told = engine.statistics()
     yield counter(
         "director_wsgi_stat_gate_total",
@@ -131,7 +132,8 @@ def _gates(engine: StatEngine, alive: int, limit: int) -> Iterator[Metric]:
         "Threads that ask servers. limit: at most in use (Director.StatThreads); in_use: one for each HEAD under way; "
         "alive: those included that wait for the next HEAD.",
         ("kind",),
-        [(("limit",), limit), (("in_use",), told.in_flight), (("alive",), alive)],
+        [(("limit",), told.thread_limit), (("in_use",), told.in_flight), (("alive",), alive)],
+        across=Across.SUM,
     )
     yield gauge("director_wsgi_stat_servers", "Servers for which slots and threads are held.", (), [((), told.servers)])
 
@@ -152,6 +154,7 @@ def _lanes(engine: StatEngine) -> Iterator[Metric]:
             (("long_limit",), long.permits),
             (("namespaces",), long.keys),
         ],
+        across=Across.SUM,
     )
     yield counter(
         "director_wsgi_lane_requests_total",
@@ -184,6 +187,7 @@ def trust(admission: Admission, inquiries: Inquiries, prefixes: AllowedPrefixes)
             "Request threads that may wait for the registry. limit: at most; in_use: now.",
             ("kind",),
             [(("limit",), PERMITS), (("in_use",), inquiries.permits_in_use)],
+            across=Across.SUM,
         )
         yield counter(
             "director_wsgi_registry_questions_total",
@@ -197,6 +201,7 @@ def trust(admission: Admission, inquiries: Inquiries, prefixes: AllowedPrefixes)
             "Questions to the registry that wait for one of the threads that ask it.",
             (),
             [((), inquiries.waiting)],
+            across=Across.SUM,
         )
         yield gauge(
             "director_wsgi_registry_silent_seconds",
@@ -247,6 +252,7 @@ def clients(watch: ClientWatch) -> Collect:
             "Clients for whom servers are waited for now.",
             (),
             [((), watch.watched)],
+            across=Across.SUM,
         )
         yield counter(
             "director_wsgi_clients_gone_total",
@@ -269,6 +275,7 @@ def long_answers(lanes: Lanes) -> Collect:
             "in_use: now; most: at most so far.",
             ("kind",),
             [(("limit",), told.permits), (("in_use",), told.in_use), (("most",), told.most_in_use)],
+            across=Across.SUM,
         )
         yield counter(
             "director_wsgi_long_answers_refused_total",
@@ -290,6 +297,7 @@ def leases(owner: Leases) -> Collect:
             "Resources with threads, sockets or files. live: in use; retiring: given back, and about to end.",
             ("state",),
             [(("live",), told.live), (("retiring",), told.retiring)],
+            across=Across.SUM,
         )
         yield counter("director_wsgi_lease_builds_total", "Resources ever built.", (), [((), told.builds)])
 
@@ -328,6 +336,7 @@ def places(known: Places) -> Collect:
             "When the database of places in use was made. Absent while there is none.",
             (),
             [] if built_at is None else [((), built_at)],
+            across=Across.MIN,
         )
 
     return collect

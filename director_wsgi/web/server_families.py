@@ -5,15 +5,17 @@ Source: Pelican `metrics/director.go`.
 
 import enum
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from prometheus_client.metrics_core import Metric
 
+from director_wsgi.director import Director
 from director_wsgi.federation.models import ServerAd
 from director_wsgi.health.tests import DirectorTests
 from director_wsgi.limits.breaker import BreakerSnapshot, State
 from director_wsgi.runtime.metrics import Collect, counter, gauge, label, misnamed_counter
+from director_wsgi.runtime.pages import Across
 from director_wsgi.stat.report import ServerState
 from director_wsgi.trust.ad_counts import MAX_ACCEPTED, MAX_REFUSED, MAX_REJECTED
 from director_wsgi.trust.admission import Admission
@@ -46,6 +48,7 @@ def _servers(states: list[tuple[Labels, ServerState]]) -> Iterator[Metric]:
         "HEADs under way at the server.",
         SERVER,
         ((labels, one.slots_in_use) for labels, one in states),
+        across=Across.SUM,
     )
     yield gauge(
         "director_wsgi_slots",
@@ -56,6 +59,7 @@ def _servers(states: list[tuple[Labels, ServerState]]) -> Iterator[Metric]:
             for labels, one in states
             for kind, number in (("limit", one.slot_limit), ("in_use", one.slots_in_use), ("waiting", one.waiting))
         ),
+        across=Across.SUM,
     )
     yield gauge(
         "director_wsgi_stat_latency_seconds",
@@ -76,6 +80,7 @@ def _results(states: list[tuple[Labels, ServerState]]) -> Iterator[Metric]:
             for labels, one in states
             for (result, is_cached), times in sorted(one.results.items())
         ),
+        across=Across.COUNTED_OF_SERVER,
     )
 
 
@@ -98,6 +103,7 @@ def _breakers(breakers: list[tuple[Labels, BreakerSnapshot]]) -> Iterator[Metric
         "How often it was decided not to ask the server any more.",
         SERVER,
         ((labels, told.trips) for labels, told in breakers),
+        across=Across.COUNTED_OF_SERVER,
     )
 
 
@@ -116,6 +122,17 @@ def labels_of(ad: ServerAd) -> Labels:
     return label(ad.name), label(bare), ad.kind.value
 
 
+def advertised(director: Director) -> Callable[[], frozenset[Labels] | None]:
+    """Tells the values of `SERVER` for all servers that are advertised; None while that is not known yet."""
+
+    def tell() -> frozenset[Labels] | None:
+        if not director.replica.has_read:
+            return None
+        return frozenset(map(labels_of, director.directory.snapshot().servers.values()))
+
+    return tell
+
+
 def advertisements(admission: Admission) -> Collect:
     """What became of advertisements, by their senders."""
 
@@ -126,6 +143,7 @@ def advertisements(admission: Admission) -> Collect:
             f"{MAX_ACCEPTED} rows of accepted and {MAX_REFUSED} of refused ones: other.",
             ("server_name", "server_web_url", "server_type", "status_code", "namespace_prefix"),
             ((tuple(map(label, row)), times) for row, times in admission.received().items()),
+            most=MAX_ACCEPTED + MAX_REFUSED,
         )
         yield misnamed_counter(
             "pelican_director_rejected_advertisements",
@@ -139,7 +157,7 @@ def advertisements(admission: Admission) -> Collect:
 
 
 def director_tests(tests: DirectorTests) -> Collect:
-    """What director tests find."""
+    """What director tests find: every worker tells it of all, as the one does that tests."""
 
     def collect() -> Iterator[Metric]:
         suites: Counter[Labels] = Counter()
@@ -156,12 +174,14 @@ def director_tests(tests: DirectorTests) -> Collect:
                 "Servers that are tested again and again, each counted once.",
                 TESTED,
                 suites.items(),
+                across=Across.MAX,
             )
         yield misnamed_counter(
             "pelican_director_total_ftx_test_runs",
             "Tests of the server that ended, and what became of the report to it.",
             (*TESTED, "status", "report_status"),
             runs.items(),
+            across=Across.MAX,
         )
 
     return collect

@@ -15,6 +15,7 @@ from urllib.request import urlopen
 
 from director_wsgi.demo.certificates import TlsFiles, trusting
 from tests.e2e.programs import REPOSITORY
+from tests.process.child import forget_bus
 
 LOG = "director.log"
 """What the log is called in the director's directory."""
@@ -115,6 +116,7 @@ def director(
             yield Director(own_url, Path(log.name), process)
         finally:
             _stop(process)
+            forget_bus(directory / "director")
 
 
 def _wait_until_ready(url: str, process: subprocess.Popen[bytes], tls: TlsFiles, log: Path) -> None:

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+import shutil
 import signal
 import socket
 import ssl
@@ -12,6 +13,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
+
+from director_wsgi.federation.store.files import bus_path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SETTINGS = REPOSITORY / "gunicorn.conf.py"
@@ -75,7 +78,11 @@ def get(path: str, *fields: str) -> bytes:
 
 
 class Child:
-    """One gunicorn and its workers, in a process group of their own; see `run`."""
+    """One gunicorn and its workers, in a process group of their own; see `run`.
+
+    Attributes:
+        state: Where the director keeps its state.
+    """
 
     def __init__(self, arguments: list[str], environ: Mapping[str, str], directory: Path) -> None:
         self._output = directory / f"output-{time.monotonic_ns()}"
@@ -87,6 +94,8 @@ class Child:
             "PELICAN_CONFIGBASE": str(directory),  # its first key is made there
             **environ,
         }
+        default = Path(environment["PELICAN_CONFIGBASE"]) / "director"
+        self.state = Path(environment.get("PELICAN_DIRECTOR_STATELOCATION", default))
         with self._output.open("wb") as output:
             self._process = subprocess.Popen(
                 [GUNICORN, *arguments],
@@ -97,6 +106,11 @@ class Child:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
+
+    @property
+    def pid(self) -> int:
+        """Of the master."""
+        return self._process.pid
 
     @property
     def output(self) -> str:
@@ -117,9 +131,13 @@ class Child:
 
     def wait_for_output(self, text: str, times: int = 1) -> None:
         try:
-            wait_until(lambda: self.output.count(text) >= times, f"{times} x {text!r}")
+            wait_until(lambda: self._ended_or_wrote(text, times), f"{times} x {text!r}")
+            assert self.output.count(text) >= times, f"it ended without {times} x {text!r}"
         except AssertionError as error:
             raise AssertionError(f"{error} in\n{self.output}") from None
+
+    def _ended_or_wrote(self, text: str, times: int) -> bool:
+        return self.output.count(text) >= times or self._process.poll() is not None
 
     def wait_for_end(self, within_s: float = START_S) -> int:
         """The exit status."""
@@ -162,6 +180,12 @@ def run(directory: Path, *arguments: str, environ: Mapping[str, str]) -> Iterato
         yield child
     finally:
         child.kill()
+        forget_bus(child.state)
+
+
+def forget_bus(state: Path) -> None:
+    """Remove what the workers of a director shared: it outlives them, and would outlive the tests."""
+    shutil.rmtree(bus_path(state).parent, ignore_errors=True)
 
 
 def free_port() -> int:

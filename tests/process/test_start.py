@@ -12,6 +12,7 @@ from tests.process.conftest import ENVIRON
 pytestmark = pytest.mark.process
 
 BIND = ("-b", "127.0.0.1:0")
+NO_STATE = {"PELICAN_DIRECTOR_STATELOCATION": ":memory:"}
 WITH_SETTINGS = ("-c", str(SETTINGS), *BIND)
 
 
@@ -61,9 +62,10 @@ def test_the_application_counts_with_the_threads_of_gunicorns_flag(tmp_path: Pat
 @pytest.mark.parametrize(
     ("arguments", "environ", "named"),
     [
-        pytest.param(("-w", "2"), {}, "2 workers", id="-w 2"),
-        pytest.param((), {"WEB_CONCURRENCY": "2"}, "2 workers", id="WEB_CONCURRENCY=2"),
-        pytest.param((), {"GUNICORN_CMD_ARGS": "--workers=3"}, "3 workers", id="GUNICORN_CMD_ARGS"),
+        pytest.param(("-w", "0"), {}, "0 workers", id="-w 0"),
+        pytest.param(("-w", "2"), NO_STATE, "2 workers", id="-w 2"),
+        pytest.param((), NO_STATE | {"WEB_CONCURRENCY": "2"}, "2 workers", id="WEB_CONCURRENCY=2"),
+        pytest.param((), NO_STATE | {"GUNICORN_CMD_ARGS": "--workers=3"}, "3 workers", id="GUNICORN_CMD_ARGS"),
         pytest.param(("--preload",), {}, "--preload", id="preload"),
         pytest.param(("--reuse-port",), {}, "--reuse-port", id="reuse-port"),
         pytest.param(("--timeout", "0"), {}, "--timeout 0", id="no heartbeat"),
@@ -208,8 +210,8 @@ def test_hup_does_not_move_the_listener(tmp_path: Path) -> None:
         assert f"192.0.2.1:{port} takes effect with a restart" in child.output
 
 
-def test_a_second_worker_asked_for_by_signal_is_refused(tmp_path: Path) -> None:
-    with run(tmp_path, *WITH_SETTINGS, STAND_IN, environ=ENVIRON) as child:
+def test_a_second_worker_asked_for_by_signal_is_refused_without_a_state(tmp_path: Path) -> None:
+    with run(tmp_path, *WITH_SETTINGS, STAND_IN, environ=ENVIRON | NO_STATE) as child:
         child.wait_until_ready()
         workers = child.workers()
         child.signal(signal.SIGTTIN)

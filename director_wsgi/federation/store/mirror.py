@@ -10,7 +10,7 @@ and tried again with the next copy.
 
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Final
 
 from director_wsgi.federation.store.errors import StoreBusy, StoreError
@@ -39,7 +39,9 @@ class Mirror:
     `restore` and `copy` may run in any thread, each in one at a time; any number of processes may call them at once.
     """
 
-    def __init__(self, bus: Store, backup: Store, *, holder: str, wall: WallClock = wall) -> None:
+    def __init__(
+        self, bus: Store, backup: Store, *, holder: str, wall: WallClock = wall, passing: Collection[str] = ()
+    ) -> None:
         """Nothing is read yet.
 
         Args:
@@ -47,11 +49,14 @@ class Mirror:
             backup: What a reboot leaves.
             holder: Name of this process, in leases; no two have the same.
             wall: Which records of the backup have ended.
+            passing: Kinds that are not copied, since nobody would miss them: else a disk would be written every second
+                for those who say that they are alive.
         """
         self._bus = bus
         self._backup = backup
         self._holder = holder
         self._wall = wall
+        self._not_copied = frozenset({KIND, *passing})
         self._trouble: StoreError | None = None
 
     @property
@@ -155,11 +160,30 @@ class Mirror:
             Whether the backup had all that was merely renewed. If not, it was emptied, or a wall clock has jumped: the
             next copy is one of everything.
         """
-        missing = self._backup.put(_as_puts(changes), deadline).missing
+        puts = self._as_puts(changes)
+        if not (puts or changes.is_whole):
+            return True
+        missing = self._backup.put(puts, deadline).missing
         # Apart, and later: whoever dies in between leaves work to be done twice, not undone.
         revision = 0 if missing else changes.revision
         self._backup.put([_note(_COPIED, str(revision).encode())], deadline)
         return not missing
+
+    def _as_puts(self, changes: Changes) -> Sequence[Put | Drop]:
+        """The same changes, for the backup."""
+        put = [
+            Put(
+                kind=change.kind,
+                key=change.key,
+                body=change.body if isinstance(change, Record) else None,
+                expires_at=change.expires_at,
+                granted_s=change.granted_s,
+            )
+            for change in (*changes.records, *changes.renewed)
+            if change.kind not in self._not_copied
+        ]
+        dropped = (Drop(kind=kind, key=key) for kind, key in changes.dropped if kind not in self._not_copied)
+        return [*put, *dropped]
 
     def _failed(self, error: StoreError) -> bool:
         if type(error) is not type(self._trouble):
@@ -176,19 +200,3 @@ class Mirror:
 
 def _note(key: str, body: bytes) -> Put:
     return Put(kind=KIND, key=key, body=body, expires_at=_FOREVER, granted_s=_FOREVER)
-
-
-def _as_puts(changes: Changes) -> Sequence[Put | Drop]:
-    """The same changes, for another store."""
-    put = [
-        Put(
-            kind=change.kind,
-            key=change.key,
-            body=change.body if isinstance(change, Record) else None,
-            expires_at=change.expires_at,
-            granted_s=change.granted_s,
-        )
-        for change in (*changes.records, *changes.renewed)
-        if change.kind != KIND
-    ]
-    return [*put, *(Drop(kind=kind, key=key) for kind, key in changes.dropped)]

@@ -165,6 +165,7 @@ def test_a_downtime_of_the_registry_acts_and_ends(federation: Federation) -> Non
     assert federation.origin(downtimes=[]) == SUCCESS
     assert not federation.serves
     federation.registry.is_away = True
+    federation.advance(60)
     federation.run("director-downtimes")
     assert not federation.serves
     federation.registry.is_away = False

@@ -17,6 +17,7 @@ MakeWorld = Callable[..., World]
 
 SOMETIMES = {
     "director_wsgi_prefix_table_age_seconds",  # once the registry has told it
+    "director_wsgi_state_backup_age_seconds",  # where there is a disk, and once it has been written
     "director_wsgi_federation_keys_age_seconds",  # once another host that has them has told them
 }
 

@@ -1,3 +1,5 @@
+import datetime as dt
+
 from director_wsgi.federation.directors import Directors
 from tests.fakes import FakeClock
 
@@ -32,5 +34,44 @@ def test_an_entry_is_renewed_before_it_expires_and_each_is_the_next_generation(
     for _ in range(5):
         (entry,) = listed.listing()
         generations.append(entry["generationID"])
-        clock.advance(250)
+        assert dt.datetime.fromisoformat(str(entry["expiry"])).timestamp() >= wall.now + 400
+        clock.advance(200)
+        wall.advance(200)
     assert generations == [2, 3, 4, 5, 6]
+
+
+def test_every_worker_makes_the_same_entry_at_any_time(clock: FakeClock, wall: FakeClock) -> None:
+    first_start = clock.now - 0.25
+    first = directors(clock, wall, started_at=first_start)
+    for age_s in (1, 333, 200, 0, 1500):
+        clock.advance(age_s)
+        wall.advance(age_s)
+        assert directors(clock, wall, started_at=first_start).listing() == first.listing()
+
+
+def test_another_start_is_another_instance(clock: FakeClock, wall: FakeClock) -> None:
+    starts = (None, None, clock.now - 1, clock.now - 2)
+    entries = [directors(clock, wall, started_at=started_at).listing()[0] for started_at in starts]
+    assert len({str(entry["instanceID"]) for entry in entries}) == len(starts)
+
+
+def test_how_a_director_is_stands_in_its_entry_until_nobody_tells_it_any_more(
+    clock: FakeClock, wall: FakeClock
+) -> None:
+    listed = directors(clock, wall)
+    health = {"status": "ok"}
+    assert "health" not in listed.listing()[0]
+    listed.tell_health(health, 30.0)
+    clock.advance(29.9)
+    (entry,) = listed.listing()
+    assert entry["health"] is health
+    clock.advance(0.2)
+    assert "health" not in listed.listing()[0]
+
+
+def test_how_it_is_makes_no_new_generation(clock: FakeClock, wall: FakeClock) -> None:
+    listed = directors(clock, wall)
+    (before,) = listed.listing()
+    listed.tell_health({"status": "critical"}, 30.0)
+    (after,) = listed.listing()
+    assert {**before, "health": {"status": "critical"}} == after

@@ -493,3 +493,29 @@ def test_a_directory_built_step_by_step_equals_one_built_at_once(history: list[S
     for prefix in one.prefixes:
         assert names(one.prefixes[prefix].origins) == names(other.prefixes[prefix].origins)
         assert names(one.prefixes[prefix].caches) == names(other.prefixes[prefix].caches)
+
+
+class TestWhatIsHeld:
+    def test_the_object_of_before_is_held_while_a_server_says_the_same(self, directory: Directory) -> None:
+        first = directory.record(origin("O", "/a"), 60)
+        assert directory.record(origin("O", "/a"), 60) is first
+        assert directory.snapshot().servers[first.data_url] is first
+        other = directory.record(origin("O", "/b"), 60)
+        assert other is not first
+        assert directory.snapshot().servers[other.data_url] is other
+
+    def test_a_server_that_has_spoken_to_another_worker_lives_on(self, directory: Directory, clock: FakeClock) -> None:
+        ad = directory.record(origin("O", "/a"), 60)
+        snapshot = directory.snapshot()
+        clock.advance(50)
+        assert directory.renew(ad.data_url, 60)
+        clock.advance(50)
+        assert directory.snapshot() is snapshot
+        clock.advance(10)
+        assert not directory.renew(ad.data_url, 60)
+        assert not directory.snapshot().servers
+
+    def test_one_that_has_ended_there_renews_nothing(self, directory: Directory) -> None:
+        ad = directory.record(origin("O", "/a"), 60)
+        assert directory.renew(ad.data_url, 0)
+        assert directory.snapshot().servers

@@ -23,5 +23,10 @@ def make_world() -> Iterator[Callable[..., worlds.World]]:
 
 
 @pytest.fixture
+def host(make_world: Callable[..., worlds.World]) -> worlds.Host:
+    return worlds.Host(make_world)
+
+
+@pytest.fixture
 def world(make_world: Callable[..., worlds.World]) -> worlds.World:
     return make_world()

@@ -2,14 +2,15 @@
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from director_wsgi.health.io_load import FORGOTTEN_S, MAX_ANSWER_BYTES, QUERY, IoLoads
+from director_wsgi.federation.store.records import Record
+from director_wsgi.health.io_load import FORGOTTEN_S, KIND, MAX_ANSWER_BYTES, QUERY, IoLoads
 from director_wsgi.limits.deadline import Deadline
 from director_wsgi.outbound.client import Answer, Failure, OutboundError
 from tests.fakes import FakeClock
@@ -216,3 +217,113 @@ def test_no_json_raises(value: object) -> None:
 def test_it_closes_its_client(loads: IoLoads, prometheus: FakePrometheus) -> None:
     loads.close()
     assert prometheus.is_closed
+
+
+# -- several workers
+
+
+class Sharing:
+    """What one worker publishes, as records for another."""
+
+    def __init__(self, wall: FakeClock) -> None:
+        self._wall = wall
+        self.records: list[Record] = []
+
+    def publish(self, kind: str, key: str, encode: Callable[[], bytes], *, lifetime_s: float, token: object) -> None:
+        assert token is None, "equal loads are told anew, since their age counts"
+        self.add(encode(), lifetime_s=lifetime_s, kind=kind, key=key)
+
+    def add(self, body: bytes, *, lifetime_s: float = FORGOTTEN_S, kind: str = KIND, key: str = "") -> Record:
+        ends = self._wall() + lifetime_s
+        record = Record(kind=kind, key=key, body=body, expires_at=ends, granted_s=lifetime_s, revision=1)
+        self.records.append(record)
+        return record
+
+
+@pytest.fixture
+def wall() -> FakeClock:
+    return FakeClock(1_769_257_019.5)
+
+
+@pytest.fixture
+def sharing(wall: FakeClock) -> Sharing:
+    return Sharing(wall)
+
+
+@pytest.fixture
+def other(prometheus: FakePrometheus, clock: FakeClock, wall: FakeClock) -> IoLoads:
+    """Of a worker that does not ask."""
+    return IoLoads(prometheus, "http://127.0.0.1:9090", clock=clock, wall=wall)
+
+
+def test_what_one_worker_was_told_the_others_know(
+    prometheus: FakePrometheus, other: IoLoads, sharing: Sharing, clock: FakeClock
+) -> None:
+    one = IoLoads(prometheus, "http://127.0.0.1:9090", publish=sharing.publish, clock=clock)
+    prometheus.body = vector(sample(C1, "3.5"), sample(C2, "0"))
+    assert refresh(one)
+    [record] = sharing.records
+    assert (record.kind, record.key) == (KIND, "")
+    other.took(record)
+    assert (other.of(C1), other.of(C2)) == (3.5, 0.0)
+    assert len(prometheus.asked) == 1
+
+
+def test_of_what_nobody_told_nothing_is_published(
+    prometheus: FakePrometheus, sharing: Sharing, clock: FakeClock
+) -> None:
+    one = IoLoads(prometheus, "http://127.0.0.1:9090", publish=sharing.publish, clock=clock)
+    prometheus.failure = Failure.TIMED_OUT
+    assert not refresh(one)
+    assert sharing.records == []
+
+
+def test_what_others_told_is_forgotten_when_they_forget_it(
+    other: IoLoads, sharing: Sharing, clock: FakeClock, wall: FakeClock
+) -> None:
+    record = sharing.add(json.dumps({C1: 1.0}).encode())
+    wall.advance(40)
+    other.took(record)
+    assert other.of(C1) == 1.0
+    clock.advance(FORGOTTEN_S - 40 + 1)
+    assert other.of(C1) is None
+
+
+def test_what_had_ended_when_it_came_is_not_believed(other: IoLoads, sharing: Sharing, wall: FakeClock) -> None:
+    record = sharing.add(json.dumps({C1: 1.0}).encode())
+    wall.advance(FORGOTTEN_S + 1)
+    other.took(record)
+    assert other.of(C1) is None
+
+
+def test_older_loads_do_not_push_out_newer_ones(
+    prometheus: FakePrometheus, other: IoLoads, sharing: Sharing, clock: FakeClock, wall: FakeClock
+) -> None:
+    record = sharing.add(json.dumps({C1: 1.0}).encode())
+    clock.advance(10)
+    wall.advance(10)
+    prometheus.body = vector(sample(C1, "2"))
+    assert refresh(other)
+    other.took(record)
+    assert other.of(C1) == 2.0
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"\xff",
+        b"[]",
+        b"1",
+        b'{"a": "1"}',
+        b'{"a": true}',
+        b'{"a": -1.0}',
+        b'{"a": NaN}',
+        b'{"a": Infinity}',
+        b"[" * 100_000,
+    ],
+)
+def test_what_no_worker_writes_changes_nothing(other: IoLoads, sharing: Sharing, body: bytes) -> None:
+    other.took(sharing.add(json.dumps({C1: 1.0}).encode()))
+    other.took(sharing.add(body))
+    assert other.of(C1) == 1.0

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from director_wsgi.health import complaints
 from director_wsgi.health import tests as director_tests
 from director_wsgi.health.status import HealthStatus, ReportStatus
 from director_wsgi.limits.deadline import Deadline
@@ -175,7 +176,7 @@ def test_the_log_says_once_in_a_while_what_is_wrong_and_that_it_is_well_again(wo
     caplog.set_level("INFO")
     world.servers.told["o-web.example.org"] = answer(501)
     world.advertise(an_origin())
-    world.run_for(director_tests.COMPLAINT_S - 2)
+    world.run_for(complaints.COMPLAINT_S - 2)
     assert [record.message for record in caplog.records] == [
         "O: the report of its test was not taken: 501 Not Implemented"
     ]

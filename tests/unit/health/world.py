@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from director_wsgi.federation.models import ServerAd
+from director_wsgi.health.sharing import News
 from director_wsgi.health.tests import DirectorTests, Result
 from director_wsgi.health.tokens import Tokens
 from director_wsgi.limits.deadline import Deadline
@@ -221,9 +222,17 @@ class World:
         return told
 
 
-def make_world(*, threads: int = 8, interval_s: float = INTERVAL_S, wall_at: float = 1769257019.5) -> World:
-    clock, wall = FakeClock(), FakeClock(wall_at)
-    servers, minter = FakeServers(clock), FakeMinter()
+def make_world(
+    *,
+    threads: int = 8,
+    interval_s: float = INTERVAL_S,
+    wall_at: float = 1769257019.5,
+    beside: World | None = None,
+    **more: Any,
+) -> World:
+    """One worker; `beside` another it has the same servers and the same clocks."""
+    clock, wall = (beside.clock, beside.wall) if beside else (FakeClock(), FakeClock(wall_at))
+    servers, minter = (beside.servers, beside.minter) if beside else (FakeServers(clock), FakeMinter())
     worlds: list[World] = []
     tests = DirectorTests(
         servers=lambda: worlds[0].advertised,
@@ -237,9 +246,63 @@ def make_world(*, threads: int = 8, interval_s: float = INTERVAL_S, wall_at: flo
         generator=random.Random(1),
         clock=clock,
         wall=wall,
+        **more,
     )
     worlds.append(World(tests, servers, minter, clock, wall))
     return worlds[0]
+
+
+class Host:
+    """Two workers; `turn` says whose turn it is to test. What one publishes the other hears, through bytes.
+
+    Attributes:
+        workers: Each a world of its own, beside the same servers.
+        published: Everything that was, by data URL.
+        deaf: Workers that do not hear.
+    """
+
+    def __init__(self, make: Callable[..., World], **options: Any) -> None:
+        self.turn: int | None = 0
+        self.published: list[tuple[str, News]] = []
+        self.deaf: set[int] = set()
+        self._lock = threading.Lock()
+        first = make(is_ours=lambda: self.turn == 0, publish=self._publish_by(0), **options)
+        second = make(is_ours=lambda: self.turn == 1, publish=self._publish_by(1), beside=first, **options)
+        self.workers = (first, second)
+        self.servers = first.servers
+
+    def _publish_by(self, number: int) -> Callable[[str, News], None]:
+        def publish(data_url: str, news: News) -> None:
+            with self._lock:
+                self.published.append((data_url, news))
+            other = 1 - number
+            if other not in self.deaf:
+                self.workers[other].tests.heard(data_url, News.decode(news.encode()))
+
+        return publish
+
+    def advertise(self, *servers: ServerAd) -> None:
+        for worker in self.workers:
+            worker.advertise(*servers)
+
+    def tick(self, *numbers: int) -> None:
+        """Of these workers, or all."""
+        for number in numbers or (0, 1):
+            self.workers[number].tests.tick()
+            self.settle()
+
+    def settle(self) -> None:
+        assert eventually(
+            lambda: sum(worker.tests.statistics().running for worker in self.workers) == self.servers.hanging
+        )
+
+    def run_for(self, seconds: float, *numbers: int) -> None:
+        """Let time pass, a tick at a time; only these workers tick, or all."""
+        for _ in range(round(seconds / 0.25)):
+            self.servers.pass_time(0.25)
+            self.workers[0].wall.advance(0.25)
+            self.settle()
+            self.tick(*numbers)
 
 
 def an_origin(name: str = "O", **more: Any) -> ServerAd:

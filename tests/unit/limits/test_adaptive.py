@@ -155,6 +155,72 @@ def test_two_senders_that_share_a_bottleneck_end_up_equal(clock):
     assert big.limit + small.limit >= 30
 
 
+@pytest.mark.parametrize(("most", "expected"), [(100, 100), (50, 50), (34, 34), (1, 1), (200, 200)])
+def test_who_is_at_the_most_stays_there_when_the_bounds_change(most, expected, clock):
+    limit = AdaptiveLimit(initial=100, most=100, clock=clock)
+    limit.rescale(1, most)
+    assert limit.limit == expected
+
+
+@pytest.mark.parametrize(("most", "expected"), [(50, 20), (34, 13), (6, 4), (2, 2), (100, 40), (300, 120), (101, 41)])
+def test_who_is_below_the_most_keeps_his_proportion_to_it(most, expected, clock):
+    limit = AdaptiveLimit(initial=40, most=100, clock=clock)
+    limit.rescale(min(4, most), most)
+    assert limit.limit == expected
+
+
+def test_bounds_that_meet_fix_it(clock):
+    limit = AdaptiveLimit(least=9, initial=1, most=9, clock=clock)
+    limit.rescale(3, 3)
+    limit.dropped()
+    clock.advance(1.0)
+    succeed(limit, 100)
+    assert limit.limit == 3
+
+
+@pytest.mark.parametrize(("least", "most"), [(0, 4), (5, 4)])
+def test_new_bounds_that_cannot_hold_are_refused_and_nothing_changes(least, most, clock):
+    limit = AdaptiveLimit(initial=16, clock=clock)
+    with pytest.raises(ValueError, match="least"):
+        limit.rescale(least, most)
+    succeed(limit, 16)
+    assert limit.limit == 17
+
+
+def test_good_calls_count_on_if_the_bounds_are_the_same_as_before(clock):
+    limit = AdaptiveLimit(initial=2, most=8, clock=clock)
+    succeed(limit, 1)
+    limit.rescale(1, 8)
+    succeed(limit, 1)
+    assert limit.limit == 3
+
+
+def test_it_rises_and_falls_within_the_new_bounds(clock):
+    limit = AdaptiveLimit(initial=8, most=8, clock=clock)
+    limit.rescale(2, 4)
+    for _ in range(5):
+        limit.dropped()
+        clock.advance(1.0)
+    lowest = limit.limit
+    succeed(limit, 100)
+    assert (lowest, limit.limit) == (2, 4)
+
+
+@given(st.integers(1, 500), st.integers(1, 500), st.integers(1, 500))
+def test_there_and_back_it_does_not_rise_and_the_second_time_it_does_not_move(here, there, initial):
+    limit = AdaptiveLimit(initial=initial, most=here, clock=FakeClock())
+    seen = [limit.limit]
+    for _ in range(3):
+        limit.rescale(1, there)
+        limit.rescale(1, here)
+        seen.append(limit.limit)
+    if there <= here:
+        assert seen[1] <= max(seen[0], -(-here // there))
+    else:
+        assert seen[1] == seen[0]
+    assert seen[1] == seen[2] == seen[3]
+
+
 @given(
     least=st.integers(1, 5),
     initial=st.integers(-3, 40),
@@ -164,6 +230,7 @@ def test_two_senders_that_share_a_bottleneck_end_up_equal(clock):
             st.tuples(st.just("succeeded"), st.floats(0, 3), st.integers(0, 60)),
             st.tuples(st.just("dropped"), st.floats(0, 3), st.just(0)),
             st.tuples(st.just("advance"), st.floats(0, 3), st.just(0)),
+            st.tuples(st.just("rescale"), st.just(0.0), st.integers(1, 60)),
         ),
         max_size=60,
     ),
@@ -180,6 +247,9 @@ def test_whatever_happens_it_stays_in_its_bounds_and_moves_by_one_up_or_by_half_
         elif what == "dropped":
             limit.dropped(seconds)
             assert limit.limit in {before, max(before // 2, least)}
+        elif what == "rescale":
+            least, most = min(least, in_flight), in_flight
+            limit.rescale(least, most)
         else:
             clock.advance(seconds)
         assert least <= limit.limit <= most

@@ -113,13 +113,55 @@ def test_senseless_numbers_are_refused(permits: int, alpha: float):
         Lanes(permits, alpha)
 
 
+def test_more_permits_can_be_taken_at_once():
+    lanes = Lanes(1)
+    lanes.take_nowait("a")
+    lanes.resize(2)
+    assert lanes.take_nowait("b") is not None
+    assert lanes.take_nowait("c") is None
+    assert lanes.statistics().permits == 2
+
+
+def test_with_fewer_permits_nobody_loses_one_and_none_is_given_until_enough_came_back():
+    lanes = Lanes(4)
+    permits = [lanes.take_nowait(key) for key in "abcd"]
+    lanes.resize(2)
+    seen = []
+    for permit in permits:
+        seen.append((lanes.excess, lanes.take_nowait("e")))
+        assert permit is not None
+        permit.release()
+    assert seen == [(2, None), (1, None), (0, None), (0, seen[3][1])]
+    assert seen[3][1] is not None
+
+
+@pytest.mark.parametrize("permits", [0, -1])
+def test_there_is_always_at_least_one_permit(permits: int):
+    lanes = Lanes(3)
+    with pytest.raises(ValueError, match="at least"):
+        lanes.resize(permits)
+    assert lanes.statistics().permits == 3
+
+
+STEPS = st.one_of(st.tuples(st.sampled_from(KEYS), st.booleans()), PERMITS)
+"""A key takes or gives back; or the number of permits becomes another."""
+
+
 @settings(max_examples=200, deadline=None)
-@given(PERMITS, ALPHAS, st.lists(st.tuples(st.sampled_from(KEYS), st.booleans()), max_size=120))
-def test_the_rule_holds_whatever_comes(permits: int, alpha: float, steps: list[tuple[str, bool]]):
+@given(PERMITS, ALPHAS, st.lists(STEPS, max_size=120))
+def test_the_rule_holds_whatever_comes(permits: int, alpha: float, steps: list[tuple[str, bool] | int]):
     lanes = Lanes(permits, alpha)
+    most_permits = permits
     held: dict[str, list[Permit]] = {key: [] for key in KEYS}
     results: Counter[str] = Counter()
-    for key, takes in steps:
+    for step in steps:
+        if isinstance(step, int):
+            permits = step
+            most_permits = max(most_permits, permits)
+            lanes.resize(permits)
+            assert lanes.excess == max(0, sum(map(len, held.values())) - permits)
+            continue
+        key, takes = step
         if not takes:
             if held[key]:
                 held[key].pop().release()
@@ -127,12 +169,12 @@ def test_the_rule_holds_whatever_comes(permits: int, alpha: float, steps: list[t
         have, free = len(held[key]), permits - sum(map(len, held.values()))
         permit = lanes.take_nowait(key)
         if permit is None:
-            results["full" if not free else "share"] += 1
-            assert not free or (have and (free == 1 or have >= alpha * free))
+            results["full" if free < 1 else "share"] += 1
+            assert free < 1 or (have and (free == 1 or have >= alpha * free))
         else:
             results["taken"] += 1
             held[key].append(permit)
-            assert free
+            assert free > 0
             assert not have or (free > 1 and have < alpha * free)
         assert lanes.in_use(key) == len(held[key])
     statistics = lanes.statistics()
@@ -143,7 +185,8 @@ def test_the_rule_holds_whatever_comes(permits: int, alpha: float, steps: list[t
     )
     assert statistics.in_use == sum(map(len, held.values()))
     assert statistics.keys == sum(map(bool, held.values()))
-    assert statistics.in_use <= statistics.most_in_use <= statistics.permits == permits
+    assert statistics.in_use <= statistics.most_in_use <= most_permits
+    assert statistics.permits == permits
 
 
 @pytest.fixture

@@ -198,6 +198,29 @@ class TestKinds:
         assert problem.startswith("Federation.DirectorUrl = ")
         assert sentence in problem
 
+    @pytest.mark.parametrize(
+        ("text", "bind"),
+        [
+            ("127.0.0.1:8445", "127.0.0.1:8445"),
+            (" localhost:08445 ", "localhost:8445"),
+            ("[::1]:8445", "[::1]:8445"),
+            ("::1:8445", "[::1]:8445"),
+            ("unix:/run/director/admin.sock", "unix:/run/director/admin.sock"),
+            ("", ""),
+        ],
+    )
+    def test_places_to_listen_at_are_written_one_way(self, loaded: Loader, text: str, bind: str) -> None:
+        assert loaded(PELICAN_DIRECTOR_ADMINBIND=text).admin_bind == bind
+
+    @pytest.mark.parametrize(
+        "text",
+        ["8445", ":8445", "h", "h:", "h:0", "h:65536", "h:-1", "h:x", "a b:1", "unix:x", "unix:", "/run/x", "h:１"],
+    )
+    def test_what_is_no_place_to_listen_at_is_refused(self, problems: Problems, text: str) -> None:
+        (problem,) = problems(PELICAN_DIRECTOR_ADMINBIND=text)
+        assert problem.startswith("Director.AdminBind = ")
+        assert "expected" in problem
+
     def test_the_discovery_url_may_be_a_bare_host(self, loaded: Loader) -> None:
         assert loaded(PELICAN_FEDERATION_DISCOVERYURL="osg-htc.org").discovery_url == "https://osg-htc.org"
 

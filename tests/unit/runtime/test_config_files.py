@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from director_wsgi.runtime.config import Config
+from director_wsgi.runtime.reference import values
 
 Loader = Callable[..., Config]
 Problems = Callable[..., tuple[str, ...]]
@@ -153,3 +154,26 @@ def test_what_is_no_certificate_is_a_problem(problems: Problems, base: Path) -> 
 def test_a_message_never_holds_what_a_file_holds(problems: Problems, base: Path) -> None:
     write(base / "certificates", (b"SECRET", b"SECRET"))
     assert "SECRET" not in " ".join(problems())
+
+
+class TestStateLocation:
+    def test_it_lies_below_the_base(self, loaded: Loader, base: Path) -> None:
+        assert loaded("").state_location == base / "director"
+
+    def test_no_state_lies_in_etc(self, loaded: Loader) -> None:
+        assert loaded(PELICAN_CONFIGBASE="/etc/pelican").state_location == Path("/var/lib/pelican/director")
+
+    def test_it_need_not_be_there_nor_be_usable(self, loaded: Loader, base: Path) -> None:
+        """What cannot be used is a warning of the director that runs; it stops none."""
+        no_folder = base / "file"
+        no_folder.touch()
+        for path in (base / "missing" / "state", no_folder):
+            assert loaded(f"Director.StateLocation: {path}").state_location == path
+
+    def test_it_is_relative_to_where_the_director_starts(self, loaded: Loader, base: Path) -> None:
+        assert loaded("Director.StateLocation: state").state_location == base.parent / "state"
+
+    def test_there_may_be_none(self, loaded: Loader) -> None:
+        config = loaded('Director.StateLocation: ":memory:"')
+        assert config.state_location is None
+        assert "Director.StateLocation = :memory:" in "\n".join(values(config))

@@ -1,7 +1,9 @@
 """gunicorn's settings file: every name is a setting, every hook has the parameters gunicorn passes."""
 
 import ast
+import dataclasses
 import gc
+import os
 import sys
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -107,10 +109,29 @@ def test_the_settings_themselves_are_not_refused(process: ModuleType) -> None:
 
 def test_everything_refused_is_told_at_once(process: ModuleType) -> None:
     settings = Settings(
-        process, workers=2, preload_app=True, reuse_port=True, timeout=0, worker_class="sync", threads=4
+        process, workers=0, preload_app=True, reuse_port=True, timeout=0, worker_class="sync", threads=4
     )
 
     assert len(process._refused(settings)) == 6
+
+
+@pytest.fixture
+def stateless(process: ModuleType, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    assert start._memory.last_good is not None
+    stateless = dataclasses.replace(start._memory.last_good, state_location=None)
+    monkeypatch.setattr(start._memory, "last_good", stateless)
+    return process
+
+
+def test_several_workers_that_share_a_state_are_not_refused(process: ModuleType) -> None:
+    assert process._refused(Settings(process, workers=4)) == ()
+
+
+def test_several_workers_that_could_share_nothing_are_refused(stateless: ModuleType) -> None:
+    (problem,) = stateless._refused(Settings(stateless, workers=4))
+    assert "4 workers" in problem
+    assert "Director.StateLocation" in problem
+    assert stateless._refused(Settings(stateless, workers=1)) == ()
 
 
 def test_connections_follow_the_threads_of_a_flag(process: ModuleType) -> None:
@@ -125,16 +146,36 @@ def test_connections_asked_for_by_a_flag_stay(process: ModuleType) -> None:
     assert settings.worker_connections == 500
 
 
-def test_a_second_worker_asked_for_later_is_taken_back(process: ModuleType) -> None:
+def test_a_second_worker_asked_for_later_is_taken_back_where_it_could_share_nothing(stateless: ModuleType) -> None:
     server = SimpleNamespace(num_workers=2)
-    process.nworkers_changed(server, 2, 1)
+    stateless.nworkers_changed(server, 2, 1)
     assert server.num_workers == 1
 
 
-def test_the_number_of_workers_of_the_start_is_left_to_the_refusal(process: ModuleType) -> None:
+def test_a_second_worker_asked_for_later_is_welcome(process: ModuleType) -> None:
     server = SimpleNamespace(num_workers=2)
-    process.nworkers_changed(server, 2, None)
+    process.nworkers_changed(server, 2, 1)
     assert server.num_workers == 2
+
+
+def test_the_number_of_workers_of_the_start_is_left_to_the_refusal(stateless: ModuleType) -> None:
+    server = SimpleNamespace(num_workers=2)
+    stateless.nworkers_changed(server, 2, None)
+    assert server.num_workers == 2
+
+
+def test_more_workers_than_cores_are_told_of_whenever_they_become_more(
+    process: ModuleType, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
+    server = SimpleNamespace(num_workers=2)
+    told = []
+    for new, old in ((2, 1), (3, 2), (3, 3), (2, 3)):
+        process.nworkers_changed(server, new, old)
+        told.append("workers on 2 cores" in caplog.text)
+        caplog.clear()
+
+    assert told == [False, True, False, False]
 
 
 @pytest.mark.parametrize(
@@ -164,7 +205,7 @@ def test_an_application_that_is_no_director_is_served_all_the_same(process: Modu
 
 
 def test_a_new_master_is_told_the_instant_of_the_first_start(process: ModuleType) -> None:
-    server = SimpleNamespace(cfg=SimpleNamespace(env_orig={}))
+    server = SimpleNamespace(cfg=SimpleNamespace(env_orig={}), systemd=False)
     process.pre_exec(server)
     assert float(server.cfg.env_orig[start.FIRST_START]) > 0
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from director_wsgi.errors import ConfigError
-from director_wsgi.runtime import start
+from director_wsgi.runtime import discovery, last_good, start
 from tests.fakes import FakeClock
 
 pytestmark = pytest.mark.unit
@@ -26,7 +26,7 @@ def test_a_first_start_refuses_a_broken_configuration(tmp_path: Path) -> None:
 
 
 def test_a_first_start_shows_a_defect_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(start, "load", fail)
+    monkeypatch.setattr(start, "load_with_settings", fail)
     with pytest.raises(ZeroDivisionError):
         start.load_config(GOOD, tmp_path)
 
@@ -45,7 +45,7 @@ def test_later_the_last_good_one_stays_and_the_log_says_why(tmp_path: Path, capl
 
 def test_later_not_even_a_defect_ends_the_service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     good = start.load_config(GOOD, tmp_path)
-    monkeypatch.setattr(start, "load", fail)
+    monkeypatch.setattr(start, "load_with_settings", fail)
 
     assert start.load_config(GOOD, tmp_path) is good
 
@@ -56,6 +56,217 @@ def test_a_later_good_one_takes_the_place_of_the_last(tmp_path: Path) -> None:
 
     assert later.threads == 9
     assert start.load_config(BROKEN, tmp_path) is later
+
+
+def test_what_is_wrong_is_told_until_it_is_mended(tmp_path: Path) -> None:
+    start.load_config(GOOD, tmp_path)
+    assert start.complaint() == ""
+    start.load_config(BROKEN, tmp_path)
+    assert "the last good one is in force" in start.complaint()
+    start.load_config(GOOD, tmp_path)
+    assert start.complaint() == ""
+
+
+def test_a_worker_has_the_configuration_of_its_master_whatever_is_there_by_now(tmp_path: Path) -> None:
+    of_the_master = start.load_config(GOOD, tmp_path)
+
+    assert start.worker_config(GOOD | {"PELICAN_DIRECTOR_THREADS": "9"}, tmp_path) is of_the_master
+    assert start.worker_config(BROKEN, tmp_path) is of_the_master
+    assert start.complaint() == ""
+
+
+def test_what_gunicorn_has_read_again_is_not_read_twice(tmp_path: Path) -> None:
+    start.load_config(GOOD, tmp_path)
+    start.settle(GOOD | {"PELICAN_DIRECTOR_THREADS": "9"}, tmp_path, is_kept=False)
+
+    assert start.worker_config(GOOD, tmp_path).threads == 32
+
+
+def test_a_reload_without_gunicorn_reading_it_reads_it(tmp_path: Path) -> None:
+    start.load_config(GOOD, tmp_path)
+    for _ in range(2):
+        start.settle(GOOD | {"PELICAN_DIRECTOR_THREADS": "9"}, tmp_path, is_kept=False)
+
+    assert start.worker_config(GOOD, tmp_path).threads == 9
+
+
+class TestNextMaster:
+    """Takes over by `exec`: of the memory of the one before there is only what that has left on disk."""
+
+    @pytest.fixture
+    def environ(self, tmp_path: Path) -> dict[str, str]:
+        return {"PELICAN_DIRECTOR_STATELOCATION": str(tmp_path / "state")} | GOOD
+
+    def begin(self, environ: dict[str, str], directory: Path) -> None:
+        """A master starts."""
+        start.load_config(environ, directory)
+        start.settle(environ, directory)
+
+    def succeed(self, environ: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+        """Another one takes over; its environment, before it reads anything."""
+        handed_on = dict(environ)
+        start.hand_on(handed_on)
+        monkeypatch.setattr(start, "_memory", start._Memory())
+        return handed_on
+
+    def test_it_serves_by_the_last_good_one_if_it_finds_a_broken_one(
+        self, environ: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        file = tmp_path / "pelican.yaml"
+        file.write_text(
+            "Director: {Threads: 9, CacheResponseHostnames: [a.example, b.example], StatTimeout: 1500ms}\n"
+            "GeoIPOverrides: [{IP: 10.0.0.0/8, Coordinate: {Lat: 43, Long: -89}}]\n"
+            "Server: {WebPort: 99}\n"
+        )
+        environ["PELICAN_SERVER_TRUSTEDPROXIES"] = "10.0.0.1, 10.0.0.2"
+        self.begin(environ, tmp_path)
+        good = start.worker_config(environ, tmp_path)
+        file.write_text("Director: [")
+        later = self.succeed(environ, monkeypatch)
+
+        assert start.load_config(later, tmp_path) == good
+        assert (good.threads, len(good.geoip_overrides), len(good.trusted_proxies)) == (9, 1, 2)
+        assert start.complaint()
+        assert last_good.HANDED_ON not in later
+
+    def test_and_so_does_the_one_after_it(
+        self, environ: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        self.begin(environ, tmp_path)
+        for _ in range(2):
+            later = self.succeed(environ | BROKEN, monkeypatch)
+            self.begin(later, tmp_path)
+
+        assert start.worker_config(later, tmp_path).threads == 32
+
+    def test_it_takes_a_good_one(
+        self, environ: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        self.begin(environ, tmp_path)
+        later = self.succeed(environ | {"PELICAN_DIRECTOR_THREADS": "9"}, monkeypatch)
+
+        assert start.load_config(later, tmp_path).threads == 9
+        assert start.complaint() == ""
+
+    def test_what_is_broken_is_never_kept(
+        self, environ: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        self.begin(environ, tmp_path)
+        self.begin(environ | BROKEN, tmp_path)
+        later = self.succeed(environ | BROKEN, monkeypatch)
+
+        assert start.load_config(later, tmp_path).threads == 32
+
+    def test_a_cold_start_beside_the_copy_refuses_all_the_same(
+        self, environ: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        self.begin(environ, tmp_path)
+        left_over = self.succeed(environ | BROKEN, monkeypatch)
+        monkeypatch.setattr(last_good.os, "getpid", lambda: 1)  # another process, with that environment
+
+        with pytest.raises(ConfigError):
+            start.load_config(left_over, tmp_path)
+
+    def test_without_a_state_there_is_nothing_to_succeed_to(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        environ = GOOD | {"PELICAN_DIRECTOR_STATELOCATION": ":memory:"}
+        self.begin(environ, tmp_path)
+        later = self.succeed(environ | BROKEN, monkeypatch)
+
+        assert last_good.HANDED_ON not in later
+        with pytest.raises(ConfigError):
+            start.load_config(later, tmp_path)
+
+    def test_a_copy_that_cannot_be_written_is_told_and_no_more(
+        self, environ: dict[str, str], tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        (tmp_path / "state").write_text("no directory")
+        self.begin(environ, tmp_path)
+
+        assert "No copy of the configuration can be kept" in caplog.text
+        assert start.complaint() == ""
+
+
+class TestDiscoveryHostIsAway:
+    """At a start, which nobody hands anything on to."""
+
+    TOLD = discovery.Document(
+        registry_url="https://registry.example.org",
+        director_url="",
+        jwk_url="https://j.example.org/jwks",
+        broker_url="",
+    )
+
+    @pytest.fixture
+    def environ(self, tmp_path: Path) -> dict[str, str]:
+        return {
+            "PELICAN_FEDERATION_DISCOVERYURL": "https://federation.example.org",
+            "PELICAN_DIRECTOR_STATELOCATION": str(tmp_path / "state"),
+        }
+
+    @pytest.fixture
+    def asked(self, monkeypatch: pytest.MonkeyPatch) -> list[discovery.Document | discovery.DiscoveryFailed]:
+        """What the host answers, one after the other; what is left has not been asked for."""
+        answers: list[discovery.Document | discovery.DiscoveryFailed] = []
+
+        def fetch(_: object) -> discovery.Document:
+            answer = answers.pop(0)
+            if isinstance(answer, discovery.DiscoveryFailed):
+                raise answer
+            return answer
+
+        monkeypatch.setattr(discovery, "fetch_once", fetch)
+        monkeypatch.setattr(discovery, "_pause", lambda _: None)
+        return answers
+
+    def restart(self, environ: dict[str, str], directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        start.load_config(environ, directory)
+        start.settle(environ, directory)
+        monkeypatch.setattr(start, "_memory", start._Memory())
+
+    def test_what_it_told_the_director_before_is_in_force_after_one_try(
+        self,
+        environ: dict[str, str],
+        asked: list[discovery.Document | discovery.DiscoveryFailed],
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        asked += [self.TOLD, discovery.DiscoveryFailed("connection refused")]
+        self.restart(environ, tmp_path, monkeypatch)
+
+        config = start.load_config(environ, tmp_path)
+
+        assert (config.registry_url, config.jwk_url) == (self.TOLD.registry_url, self.TOLD.jwk_url)
+        assert "DiscoveryUrl does not answer" in start.complaint()
+        assert asked == []
+
+    def test_what_it_says_now_is_not_made_up_for(
+        self,
+        environ: dict[str, str],
+        asked: list[discovery.Document | discovery.DiscoveryFailed],
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        asked += [self.TOLD, discovery.DiscoveryFailed("it answered 410", is_final=True)]
+        self.restart(environ, tmp_path, monkeypatch)
+
+        with pytest.raises(ConfigError, match="it answered 410"):
+            start.load_config(environ, tmp_path)
+
+    def test_what_another_host_told_is_no_answer(
+        self,
+        environ: dict[str, str],
+        asked: list[discovery.Document | discovery.DiscoveryFailed],
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        asked += [self.TOLD, *[discovery.DiscoveryFailed("connection refused")] * discovery.TRIES]
+        self.restart(environ, tmp_path, monkeypatch)
+
+        with pytest.raises(ConfigError, match="connection refused"):
+            start.load_config(environ | {"PELICAN_FEDERATION_DISCOVERYURL": "https://other.example.org"}, tmp_path)
+        assert asked == []
 
 
 def test_a_worker_counts_with_the_threads_it_has(tmp_path: Path) -> None:
@@ -96,3 +307,16 @@ def test_a_refusal_is_a_line_for_each_problem(capsys: pytest.CaptureFixture[str]
 
     assert ending.value.code == 7
     assert capsys.readouterr().err == "director_wsgi: one\ndirector_wsgi: two\n"
+
+
+def test_the_first_worker_of_a_start_and_of_each_reload_speaks_for_all(tmp_path: Path) -> None:
+    spoke = []
+    for workers in (3, 2, 1):
+        start.load_config(GOOD, tmp_path)
+        for _ in range(workers):
+            start.count_worker()
+            spoke.append(start.speaks_for_all())
+
+    assert spoke == [True, False, False, True, False, True]
+    start.count_worker()
+    assert not start.speaks_for_all(), "the replacement of one says nothing new"

@@ -73,7 +73,7 @@ class Patient:
         self.clock = clock
         settings = BreakerSettings(minimum_volume=3, failure_rate=0.6, jitter=0)
         self.breaker = CountedBreaker(settings, clock, random.Random(1))
-        self.limit = AdaptiveLimit(initial=8, most=8, clock=clock) if adapts else None
+        self.limit = AdaptiveLimit(least=1 if adapts else 8, initial=8, most=8, clock=clock)
         self.health = ServerHealth(self.breaker, self.limit)
 
     def learned(self, evidence: Evidence, took_s: float = 0.1) -> None:

@@ -249,6 +249,49 @@ def test_a_server_that_hangs_leaves_threads_for_the_others(pair):
     assert pair.begin(pair.b).evidence == []
 
 
+def test_with_more_threads_another_job_can_begin_at_once(pair):
+    pair.threads.resize(1)
+    pair.begin(pair.a)
+    assert pair.begin(pair.b).evidence == [Evidence.unknown(Reason.NO_THREAD)]
+    pair.threads.resize(2)
+    assert pair.begin(pair.b).evidence == []
+
+
+def test_with_fewer_threads_those_end_at_once_that_have_nothing_to_do(pair):
+    """Else the next jobs would find them there, and there would be more jobs than there may be."""
+    first = [pair.begin(pair.a), pair.begin(pair.a), pair.begin(pair.b)]
+    pair.release.set()
+    assert all(told.came.wait(LONG_S) for told in first)
+    pair.release.clear()
+    pair.threads.resize(1)
+    assert pair.threads.statistics().in_use <= 1
+    tolds = [pair.begin(bulkhead) for bulkhead in (pair.a, pair.a, pair.b, pair.b)]
+    assert [told.evidence for told in tolds].count([]) == 1
+    assert not pair.threads.are_too_many
+
+
+def test_with_fewer_threads_jobs_go_on_and_none_begins_until_enough_have_ended(pair):
+    releases = [threading.Event() for _ in range(3)]
+    running = [
+        start(bulkhead, lambda _client, _flight, done=done: done.wait(LONG_S) and FOUND)
+        for bulkhead, done in zip((pair.a, pair.b, pair.b), releases, strict=True)
+    ]
+    pair.threads.resize(1)
+    refused = []
+    for told, done in zip(running[1:], releases[1:], strict=True):
+        refused.append(pair.begin(pair.b).evidence)
+        assert told.evidence == []
+        done.set()
+        assert told.came.wait(LONG_S)
+        assert told.evidence == [FOUND]
+    assert refused == [[Evidence.unknown(Reason.NO_THREAD)]] * 2
+    assert (pair.threads.statistics().in_use, pair.threads.are_too_many) == (1, False)
+    assert pair.begin(pair.b).evidence == [Evidence.unknown(Reason.NO_THREAD)]
+    releases[0].set()
+    assert running[0].came.wait(LONG_S)
+    assert pair.begin(pair.b).evidence == []
+
+
 def test_the_threads_that_a_burst_left_behind_end_although_the_server_is_still_asked():
     """Else a server that is asked now and then keeps for ever what it once needed."""
     bulkhead = Bulkhead("a.test:1", slots=9, client=Servers().client(9), threads=Threads(99, lambda: ()))

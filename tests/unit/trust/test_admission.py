@@ -57,7 +57,12 @@ class House:
             default_lifetime_s=900,
             help_text=help_sentence(contact_email="", contact_url="", web_url="https://director.example.org"),
             wall=self.wall,
+            publish=self._publish,
         )
+        self.published: list[tuple[ServerAd, float, bool]] = []
+
+    def _publish(self, ad: ServerAd, lifetime_s: float, *, is_heeded: bool) -> None:
+        self.published.append((ad, lifetime_s, is_heeded))
 
     def load_prefixes(self, **allowed: list[str]) -> None:
         self.registry.allowed = {name.replace("_", "."): paths for name, paths in allowed.items()}
@@ -555,3 +560,31 @@ def test_nothing_a_sender_posts_raises_anything_but_a_rejection(
     house: House, body: bytes, authorization: str | None, agent: str, kind: ServerKind
 ) -> None:
     house.refusal(kind, body, authorization or "not a token", agent)
+
+
+class TestWhatOtherWorkersAreTold:
+    def test_the_object_that_the_directory_holds_and_how_long_it_lives(self, house: House) -> None:
+        house.registry.names[PREFIX] = "ORIGIN_1"
+        for _ in range(2):
+            house.admit(ORIGIN, origin_body())
+        (held,) = house.servers
+        assert [(ad is held, lifetime_s, is_heeded) for ad, lifetime_s, is_heeded in house.published] == [
+            (True, 600.0, True)
+        ] * 2
+
+    @pytest.mark.parametrize("registered", ["ANOTHER", None])
+    def test_that_a_server_may_be_speaking_in_anothers_name(self, house: House, registered: str | None) -> None:
+        if registered:
+            house.registry.names[PREFIX] = registered
+        house.admit(ORIGIN, origin_body(downtimes=[DOWNTIME], status="shutting down"))
+        ((ad, _, is_heeded),) = house.published
+        assert (ad.downtimes, is_heeded) == ((), False)
+
+    def test_nothing_of_what_was_not_stored(self, house: House) -> None:
+        house.refusal(ORIGIN, b"{")
+        house.registry.unapproved.add(PREFIX)
+        house.refusal(ORIGIN, origin_body())
+        house.registry.unapproved.clear()
+        house.advance(60)
+        house.admit(ORIGIN, origin_body(expiry="2026-01-01T00:00:30Z", now=...), KEY.token(exp=house.wall() + 60))
+        assert house.published == []

@@ -111,3 +111,43 @@ def test_an_outage_is_logged_once_and_so_is_its_end(
         ("WARNING", "cannot refresh the table: away"),
         ("INFO", "fetched the table"),
     ]
+
+
+def test_it_is_due_when_nobody_has_fetched_it_for_so_long(
+    poll: Poll[str], source: Source, clock: FakeClock, deadline: Deadline
+) -> None:
+    assert poll.is_due(60)
+    poll.learn("", "theirs", 45.0)
+    assert (poll.loaded, poll.value, poll.is_due(60), poll.next_refresh_in_s(60)) == (True, "theirs", False, 15)
+    clock.advance(15)
+    assert (poll.is_due(60), poll.next_refresh_in_s(60)) == (True, 1), "whoever should fetch it is about to"
+    assert poll.renew("", 2.0)
+    assert (poll.is_due(60), poll.age_s, poll.next_refresh_in_s(60)) == (False, 2, 58)
+    assert poll.refresh(deadline)
+    assert (poll.value, poll.age_s) == ("first", 0)
+    source.is_away = True
+    clock.advance(60)
+    poll.refresh(deadline)
+    assert poll.is_due(60), "a failure changes nothing"
+
+
+def test_what_others_fetched_earlier_replaces_nothing(poll: Poll[str], clock: FakeClock, deadline: Deadline) -> None:
+    assert not poll.renew("", 0.0), "there is nothing yet"
+    assert not poll.loaded
+    poll.refresh(deadline)
+    clock.advance(10)
+    poll.learn("", "older", 11.0)
+    assert poll.renew("", 12.0)
+    assert (poll.value, poll.age_s) == ("first", 10)
+    poll.forget("")
+    assert poll.value == "first"
+
+
+def test_every_table_is_told_whoever_fetched_it(source: Source, clock: FakeClock, deadline: Deadline) -> None:
+    told: list[str] = []
+    poll = Poll("the table", source, nothing="nothing", on_value=told.append, clock=clock)
+    poll.refresh(deadline)
+    poll.learn("", "theirs", 0.0)
+    poll.learn("", "older", 1.0)
+    poll.renew("", 0.0)
+    assert told == ["first", "theirs"]

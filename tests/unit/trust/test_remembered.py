@@ -66,3 +66,37 @@ def test_what_is_forgotten_is_not_known(table: Remembered[int]) -> None:
     table.forget("a")
     table.forget("never there")
     assert table.known("a") is None
+
+
+def test_what_somebody_else_was_told_is_as_old_as_it_is(table: Remembered[int], clock: FakeClock) -> None:
+    table.learn("a", 1, LIFETIME_S - 1)
+    assert (known(table).value, table.age_s(known(table))) == (1, LIFETIME_S - 1)
+    assert table.is_fresh(known(table))
+    clock.advance(1)
+    assert not table.is_fresh(known(table))
+    assert table.renew("a", 0.5)
+    assert (known(table).value, table.age_s(known(table))) == (1, 0.5)
+    assert table.is_fresh(known(table))
+
+
+def test_what_is_older_replaces_nothing(table: Remembered[int], clock: FakeClock) -> None:
+    table.put("a", 1)
+    table.failed("a")
+    clock.advance(5)
+    table.learn("a", 2, 6.0)
+    assert table.renew("a", 7.0)
+    assert (known(table).value, table.age_s(known(table))) == (1, 5)
+    assert known(table).failed_at == clock.now - 5
+    table.learn("a", 2, 5.0)
+    assert known(table).value == 2, "of two of one instant the last that is told"
+
+
+def test_what_nobody_knows_cannot_be_renewed(table: Remembered[int]) -> None:
+    assert not table.renew("a", 0.0)
+    assert table.known("a") is None
+
+
+def test_what_others_were_told_makes_room_as_well(table: Remembered[int]) -> None:
+    for key in "abcd":
+        table.learn(key, 1, 0.0)
+    assert len(table) == 2

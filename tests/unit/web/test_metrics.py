@@ -202,10 +202,12 @@ def test_tables_are_counted_under_pelicans_names(directory: Directory, clock: Fa
 
 class TestStat:
     def stat(self, engine: Any, directory: Directory) -> dict[str, list[tuple[dict[str, str], float]]]:
-        return told(families.stat(engine, directory, threads=256))
+        return told(families.stat(engine, directory))
 
     def test_every_gate_is_told(self, directory: Directory) -> None:
-        samples = self.stat(FakeEngine(state(O1, threads=7), remembered=3, no_slot=2, in_flight=5), directory)
+        samples = self.stat(
+            FakeEngine(state(O1, threads=7), remembered=3, no_slot=2, in_flight=5, thread_limit=256), directory
+        )
         gates = by("gate", samples["director_wsgi_stat_gate_total"])
         assert {gate: times for gate, times in gates.items() if times} == {"remembered": 3, "no_slot": 2}
         assert {"asked", "joined", "circuit_open"} <= gates.keys()
