@@ -22,6 +22,7 @@ import contextlib
 import errno
 import json
 import re
+import select
 import socket
 import ssl
 import sys
@@ -33,7 +34,7 @@ from typing import Any
 
 from gunicorn import util
 from gunicorn.http import errors, message, wsgi
-from gunicorn.workers.gthread import ThreadWorker
+from gunicorn.workers.gthread import _DEFER, DEFAULT_WORKER_DATA_TIMEOUT, ThreadWorker
 
 from director_wsgi import __version__
 from director_wsgi.runtime import start
@@ -146,6 +147,13 @@ def _is_left_unread(req: Any) -> bool:
     return req.method not in READ_METHODS and int(length) > MAX_UNREAD_BYTES
 
 
+def _may_be_read(sock: Any, timeout_s: float) -> bool:
+    """Whether there is something to read within the time, asked without a descriptor (gthread needs one for it)."""
+    poll = select.poll()
+    poll.register(sock, select.POLLIN)
+    return bool(poll.poll(timeout_s * 1000))
+
+
 def _pause(seconds: float) -> None:
     threading.Event().wait(seconds)
 
@@ -186,6 +194,10 @@ class DirectorWorker(ThreadWorker):  # type: ignore[misc]
 
     def handle(self, conn: Any) -> Any:
         """Handler thread. Serves one request; true if the connection is kept (or, gthread's marker, put off)."""
+        if not conn.initialized and not conn.data_ready:
+            if not _may_be_read(conn.sock, DEFAULT_WORKER_DATA_TIMEOUT):
+                return _DEFER
+            conn.data_ready = True
         kept = super().handle(conn)
         if not kept:
             # gthread may have closed it already.

@@ -14,11 +14,10 @@ from tests.process.conftest import ENVIRON
 
 VERSION = get("/api/v1.0/version")
 SERVED = ("-c", str(SETTINGS), "-b", "127.0.0.1:0")
+LOWEST = 3
+"""A limit on the number of the next descriptor: standard input, output and error hold all below it."""
+
 BREATHLESS = "tests.process.breathless:application"
-
-
-def descriptors(pid: int) -> int:
-    return len(list(Path(f"/proc/{pid}/fd").iterdir()))
 
 
 def spent_s(pid: int) -> float:
@@ -40,7 +39,7 @@ def test_a_worker_without_descriptors_lets_clients_wait_and_lives(tmp_path: Path
         (worker,) = child.wait_until_ready().workers()
         assert child.ask(VERSION).status == 200
         limit = resource.prlimit(worker, resource.RLIMIT_NOFILE)
-        resource.prlimit(worker, resource.RLIMIT_NOFILE, (descriptors(worker), limit[1]))
+        resource.prlimit(worker, resource.RLIMIT_NOFILE, (LOWEST, limit[1]))
         waiting = stack.enter_context(socket.create_connection(("127.0.0.1", child.port), timeout=15))
         waiting.sendall(VERSION)
         child.wait_for_output("Clients have to wait: cannot take a connection: Too many open files")
@@ -52,6 +51,24 @@ def test_a_worker_without_descriptors_lets_clients_wait_and_lives(tmp_path: Path
         assert waiting.recv(12) == b"HTTP/1.1 200"
         assert child.workers() == [worker]
         assert not is_busy
+        assert "Traceback" not in child.output
+
+
+def test_who_was_taken_with_the_last_descriptor_is_served(tmp_path: Path) -> None:
+    with run(tmp_path, *SERVED, environ=ENVIRON) as child, contextlib.ExitStack() as stack:
+        (worker,) = child.wait_until_ready().workers()
+        assert child.ask(VERSION).status == 200
+        limit = resource.prlimit(worker, resource.RLIMIT_NOFILE)
+        highest = max(int(entry.name) for entry in Path(f"/proc/{worker}/fd").iterdir())
+        resource.prlimit(worker, resource.RLIMIT_NOFILE, (highest + 4, limit[1]))
+        clients = [
+            stack.enter_context(socket.create_connection(("127.0.0.1", child.port), timeout=15)) for _ in range(30)
+        ]
+        child.wait_for_output("Clients have to wait: cannot take a connection: Too many open files")
+        for client in clients:
+            client.sendall(VERSION)
+
+        assert [client.recv(12) for client in clients] == [b"HTTP/1.1 200"] * len(clients)
         assert "Traceback" not in child.output
 
 
