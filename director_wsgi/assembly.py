@@ -4,10 +4,10 @@ Building one starts no thread and opens no socket.
 """
 
 import random
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from functools import partial
 
-from director_wsgi.director import Director
+from director_wsgi.director import Director, Present
 from director_wsgi.federation.alone import Alone
 from director_wsgi.federation.directory import Directory
 from director_wsgi.federation.filters import Filters
@@ -28,12 +28,10 @@ from director_wsgi.health.vitals import Sources, Vitals
 from director_wsgi.limits.breaker import BreakerSnapshot
 from director_wsgi.limits.deadline import Clock, Deadline, WallClock
 from director_wsgi.outbound.names import NameResolver
-from director_wsgi.policies import redirect_policy, stat_policy
+from director_wsgi.policies import stat_policy
 from director_wsgi.redirect.geo import Overrides
 from director_wsgi.redirect.maxmind import REFRESH_INTERVAL_S, GeoDatabase
 from director_wsgi.redirect.places import ClientPlaces, Places, ServerPlaces
-from director_wsgi.redirect.resolver import Resolver
-from director_wsgi.redirect.weights import Health
 from director_wsgi.runtime import start
 from director_wsgi.runtime.clients import ClientWatch
 from director_wsgi.runtime.config import Config
@@ -139,9 +137,9 @@ def build(
         clock=clock,
     )
     shared_ads = SharedAds(replica, directory, filters, wall=wall, on_heard=engine.heard_from)
-    resolver = _resolver(config, directory, engine, places, loads, is_starting=window.is_open)
+    present = Present()
     trial = Trial(
-        resolve=resolver.resolve,
+        resolve=present.resolve,
         snapshot=directory.snapshot,
         deadline_s=config.redirect_deadline_s,
         generator=random.Random(),
@@ -151,6 +149,7 @@ def build(
     own_vitals = _vitals(replica, readiness, directory, filters, engine, clock=clock, wall=wall)
     return Director(
         config=config,
+        present=present,
         state=state,
         window=window,
         shared_ads=shared_ads,
@@ -170,7 +169,6 @@ def build(
         ),
         leases=leases,
         engine=engine,
-        resolver=resolver,
         registry_client=registry_client,
         inquiries=inquiries,
         prefixes=prefixes,
@@ -341,27 +339,6 @@ def _keep_up(engine: StatEngine, filters: Filters, directory: Directory) -> None
     directory.set_filtered(filters.filtered())
 
 
-def _resolver(
-    config: Config,
-    directory: Directory,
-    engine: StatEngine,
-    places: Places,
-    loads: IoLoads,
-    *,
-    is_starting: Callable[[], bool],
-) -> Resolver:
-    generator = random.Random()
-    return Resolver(
-        policy=redirect_policy(config),
-        snapshot=directory.snapshot,
-        ask=engine.ask,
-        places=places.clients,
-        is_starting=is_starting,
-        generator=generator,
-        health_of=partial(_health_of, engine, directory, loads),
-    )
-
-
 def _readiness(
     replica: Replica | Alone, engine: StatEngine, trial: Trial, *, clock: Clock, wall: WallClock
 ) -> Readiness:
@@ -401,15 +378,3 @@ def _vitals(
     told = Vitals(readiness, sources, shared=replica, lease=HOST, clock=clock, wall=wall)
     replica.follow(vitals.KIND, told)
     return told
-
-
-def _health_of(engine: StatEngine, directory: Directory, loads: IoLoads, server: ServerAd) -> Health:
-    health = engine.health_of(server.data_url)
-    breaker = health.breaker.snapshot() if health else None
-    return Health(
-        breaker=breaker.state if breaker else None,
-        latency_s=health.latency_s if health else None,
-        next_probe_in_s=breaker.next_probe_in_s if breaker else None,
-        status_weight=directory.status_weight(server.data_url),
-        io_load=loads.of(server.data_url),
-    )

@@ -22,6 +22,7 @@ from director_wsgi.limits.deadline import Deadline, WallClock
 from director_wsgi.outbound.client import HttpClient
 from director_wsgi.outbound.names import NameResolver
 from director_wsgi.redirect.places import Places
+from director_wsgi.redirect.request import ObjectRequest, Redirection
 from director_wsgi.redirect.resolver import Resolver
 from director_wsgi.runtime.clients import ClientWatch
 from director_wsgi.runtime.config import Config
@@ -43,10 +44,44 @@ DRAIN_S = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Serving:
+    """What was made for one configuration, beneath the routes.
+
+    Attributes:
+        config: The configuration.
+        resolver: Answers by it.
+    """
+
+    config: Config
+    resolver: Resolver
+
+
+class Present:
+    """What is in force, for those who are not part of a request.
+
+    Attributes:
+        serving: Replaced as a whole, by a reload. Not there before the first has been made.
+    """
+
+    serving: Serving
+
+    def resolve(self, request: ObjectRequest) -> Redirection:
+        """Where a request goes that is not a client's; see `Resolver.resolve`."""
+        return self.serving.resolver.resolve(request)
+
+    @property
+    def config(self) -> Config:
+        """The configuration in force."""
+        return self.serving.config
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Director:
     """The parts that live as long as the application."""
 
     config: Config
+    """That of the start. What a reload may change is in `present`."""
+    present: Present
     state: State
     window: StartupWindow
     shared_ads: SharedAds
@@ -60,7 +95,6 @@ class Director:
     fed_tokens: FedTokens
     leases: Leases
     engine: StatEngine
-    resolver: Resolver
     registry_client: HttpClient
     inquiries: Inquiries
     prefixes: AllowedPrefixes

@@ -39,6 +39,7 @@ class PeriodicJob:
         self._function = function
         self._at_once = at_once
         self._stopping = threading.Event()
+        self._woken = threading.Event()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._logged: set[type[Exception]] = set()  # touched by the job's own thread only
 
@@ -49,6 +50,10 @@ class PeriodicJob:
             RuntimeError: It has been started before; a job that was stopped stays so.
         """
         self._thread.start()
+
+    def wake(self) -> None:
+        """Make the next call at once, or after the one that is running. Any thread; does not wait."""
+        self._woken.set()
 
     @property
     def is_running(self) -> bool:
@@ -62,17 +67,20 @@ class PeriodicJob:
             Whether it has ended by the deadline. If not, it ends after the running call.
         """
         self._stopping.set()
+        self._woken.set()
         if self._thread.ident is not None and self._thread is not threading.current_thread():
             self._thread.join(deadline.remaining_s())
         return not self._thread.is_alive()
 
     def _run(self) -> None:
-        if not self._at_once and self._stopping.wait(self._next_s()):
-            return
-        while not self._stopping.is_set():
-            self._call()
-            if self._stopping.wait(self._next_s()):
+        if not self._at_once:
+            self._woken.wait(self._next_s())
+        while True:
+            self._woken.clear()  # before the call: who wakes it meanwhile knows more than the call does
+            if self._stopping.is_set():
                 return
+            self._call()
+            self._woken.wait(self._next_s())
 
     def _call(self) -> None:
         try:

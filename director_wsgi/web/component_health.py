@@ -64,13 +64,13 @@ def web_engine(now: float) -> Component:
     return Component(name="web-ui", level=Level.OK, updated_at=now)
 
 
-def registry(prefixes: AllowedPrefixes, silent_s: Callable[[], float], *, interval_s: float) -> Check:
+def registry(prefixes: AllowedPrefixes, silent_s: Callable[[], float], *, interval_s: Callable[[], float]) -> Check:
     """Whether the registry answers: without it nobody can be admitted who was not known before.
 
     Args:
         prefixes: What caches may serve, by its word.
         silent_s: Tells for how long it has answered no question of another kind.
-        interval_s: How often it is asked what caches may serve.
+        interval_s: How often it is asked what caches may serve; may change.
     """
 
     def check(now: float) -> Component:
@@ -78,7 +78,7 @@ def registry(prefixes: AllowedPrefixes, silent_s: Callable[[], float], *, interv
             message = "The registry has not answered yet: no cache is admitted, and no server that is not known"
             return Component(name="registry", level=Level.CRITICAL, message=message, updated_at=now)
         age_s = prefixes.age_s
-        silence_s = max(silent_s(), age_s if age_s >= LATE_AFTER * interval_s else 0.0)
+        silence_s = max(silent_s(), age_s if age_s >= LATE_AFTER * interval_s() else 0.0)
         message = f"The registry has given no answer for {silence_s:.0f} s" if silence_s else ""
         level = Level.WARNING if silence_s else Level.OK
         return Component(name="registry", level=level, message=message, updated_at=now - age_s)

@@ -4,7 +4,7 @@ At the clients' door they need a handler thread and a connection, so that they f
 `Director.AdminBind` is a second door, to which no client comes.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import parse_qsl
@@ -30,12 +30,12 @@ class Probes:
     Attributes:
         readiness: What `/readyz` says.
         metrics: What `/metrics` shows.
-        guard: Who may see the metrics; None: everybody. It is the same at both doors.
+        guard: Tells who may see the metrics now; None: everybody. It is the same at both doors.
     """
 
     readiness: Readiness
     metrics: Metrics
-    guard: Door | None
+    guard: Callable[[], Door | None]
 
     def answer(self, asked: Asked) -> Answer | Later:
         """An answer to whatever is asked."""
@@ -67,9 +67,10 @@ class Probes:
         return _told(503 if verdict is Verdict.FAILED else 200, body)
 
     def _metrics(self, authorization: str) -> Answer | Later:
-        if self.guard is not None:
+        guard = self.guard()
+        if guard is not None:
             scheme, _, token = authorization.partition(" ")
-            why_not = refusal(self.guard, token.strip() if scheme.lower() == "bearer" else "")
+            why_not = refusal(guard, token.strip() if scheme.lower() == "bearer" else "")
             if why_not is not None:
                 return refused(403, why_not)
         return lambda: Answer(status=200, body=self.metrics.text(), content_type=CONTENT_TYPE)

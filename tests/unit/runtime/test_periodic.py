@@ -144,3 +144,26 @@ def test_a_job_cannot_be_started_twice(run):
     job = run(3600.0, Work())
     with pytest.raises(RuntimeError):
         job.start()
+
+
+def test_waking_it_makes_the_next_call_at_once(run):
+    work = Work()
+    job = run(3600.0, work)
+    for calls in (2, 3):
+        work.wait_for(calls - 1)
+        job.wake()
+        work.wait_for(calls)
+
+
+def test_a_wake_during_a_call_is_not_lost(run):
+    may_end, calls = threading.Event(), Work()
+
+    def work() -> None:
+        calls()
+        assert may_end.wait(LONG_S)
+
+    job = run(3600.0, work)
+    calls.wait_for(1)
+    job.wake()
+    may_end.set()
+    calls.wait_for(2)

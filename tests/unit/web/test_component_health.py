@@ -37,14 +37,20 @@ class TestRegistry:
     def test_silence_is_a_warning_and_never_having_heard_of_it_is_worse(
         self, known: Any, silent_s: float, level: Level, said: str
     ) -> None:
-        told = component_health.registry(known, lambda: silent_s, interval_s=60)(NOW)
+        told = component_health.registry(known, lambda: silent_s, interval_s=lambda: 60.0)(NOW)
         assert told.level is level
         assert said in told.message
         assert bool(told.message) == (level is not Level.OK)
 
     def test_it_is_dated_when_it_last_answered(self) -> None:
-        assert component_health.registry(prefixes(age_s=30), lambda: 0.0, interval_s=60)(NOW).updated_at == NOW - 30
-        assert component_health.registry(prefixes(loaded=False), lambda: 0.0, interval_s=60)(NOW).updated_at == NOW
+        assert (
+            component_health.registry(prefixes(age_s=30), lambda: 0.0, interval_s=lambda: 60.0)(NOW).updated_at
+            == NOW - 30
+        )
+        assert (
+            component_health.registry(prefixes(loaded=False), lambda: 0.0, interval_s=lambda: 60.0)(NOW).updated_at
+            == NOW
+        )
 
 
 @pytest.mark.parametrize(

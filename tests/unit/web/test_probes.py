@@ -38,7 +38,7 @@ class FakeReadiness:
 def made(checks: tuple[Check, ...] = FINE, guard: Guard | None = None) -> Probes:
     shown = Metrics()
     shown.add(families.build)
-    return Probes(readiness=FakeReadiness(*checks), metrics=shown, guard=guard)  # type: ignore[arg-type]
+    return Probes(readiness=FakeReadiness(*checks), metrics=shown, guard=lambda: guard)  # type: ignore[arg-type]
 
 
 def at_the_operators_door(of: Probes, path: str) -> tuple[int, Any]:
