@@ -19,7 +19,7 @@ import requests
 import urllib3
 
 from director_wsgi.limits.deadline import Deadline
-from director_wsgi.outbound.client import HttpClient, NameResolver, TlsTrust
+from director_wsgi.outbound.client import HttpClient, NameResolver, Terms, TlsTrust
 
 _ANSWER = (
     b"HTTP/1.1 200 OK\r\nConnection: Keep-Alive\r\nServer: XrootD/v5.8.4\r\nContent-Length: 1073741824\r\n"
@@ -77,7 +77,7 @@ def _rivals(url: str) -> Iterator[dict[str, Head]]:
     with ExitStack() as stack:
         names = NameResolver()
         stack.callback(names.close)
-        client = HttpClient(names=names, trust=TlsTrust(), user_agent="benchmark")
+        client = HttpClient(names=names, terms=lambda: Terms(trust=TlsTrust()), user_agent="benchmark")
         stack.callback(client.close)
         plain = stack.enter_context(requests.Session())
         plain.trust_env = False

@@ -20,11 +20,20 @@ from director_wsgi.provisioning import adopt, provision
 from director_wsgi.routes import Kept
 from director_wsgi.runtime.config import Config
 from director_wsgi.runtime.generations import Generations, Holdings
+from director_wsgi.runtime.log import set_level
 from director_wsgi.runtime.metrics import Metrics
 from director_wsgi.runtime.outgoing import MakeClient
 from director_wsgi.runtime.redirect_counters import RedirectCounters
 from director_wsgi.trust.keyring import KeyRing
-from director_wsgi.web import component_health, discovery, families, probes, server_families, state_families
+from director_wsgi.web import (
+    component_health,
+    discovery,
+    families,
+    probes,
+    server_families,
+    state_families,
+    tracing_families,
+)
 from director_wsgi.web.long_answers import share_of
 from director_wsgi.web.probes import Probes
 
@@ -63,7 +72,9 @@ def create_app(
 ) -> Flask:
     """Build an application; its director is `app.extensions["director"]`, and wants to be started.
 
-    Its routes are those of the generation in force (`app.extensions["generations"]`), which a reload replaces.
+    Its routes are those of the generation in force (`app.extensions["generations"]`). `app.extensions["reload"]` takes
+    another configuration, puts it in force and returns the number of its generation; or raises, and nothing has
+    changed. It is for one thread, and not for that of a request.
 
     Args:
         config: Checked.
@@ -92,9 +103,19 @@ def create_app(
     kept = _kept(config, director, clock, wall, first_started_at)
     make = partial(_make, director=director, kept=kept, clock=clock, wall=wall)
     generations = Generations(director.leases, partial(make, config), deadline=Deadline.after(PROVISION_S, clock))
-    adopt(director, generations.current.value.serving)
+    _adopt(generations.current.value, director=director, kept=kept)
+
+    def reload(config: Config) -> int:
+        generations.replace(
+            partial(make, config),
+            adopt=partial(_adopt, director=director, kept=kept),
+            deadline=Deadline.after(PROVISION_S, clock),
+        )
+        set_level(config.log_level)
+        return generations.current.number
+
     app = Flask("director_wsgi", static_folder=None)
-    app.extensions |= {"director": director, "generations": generations, "probes": kept.probes}
+    app.extensions |= {"director": director, "generations": generations, "probes": kept.probes, "reload": reload}
     app.wsgi_app = Doorway(generations)  # type: ignore[method-assign]
     return app
 
@@ -120,8 +141,16 @@ def _make(
     config: Config, holdings: Holdings, *, director: Director, kept: Kept, clock: Clock, wall: WallClock
 ) -> Served:
     serving = provision(director, config, holdings)
-    application = routes.build(config, serving.resolver, director=director, kept=kept, clock=clock, wall=wall)
+    application = routes.build(
+        config, serving.resolver, serving.tracer, director=director, kept=kept, clock=clock, wall=wall
+    )
     return Served(serving=serving, application=application)
+
+
+def _adopt(served: Served, *, director: Director, kept: Kept) -> None:
+    adopt(director, served.serving)
+    config = served.serving.config
+    kept.directors.adopt(advertise_url=config.advertise_url, lifetime_s=config.ad_lifetime_s)
 
 
 def _kept(config: Config, director: Director, clock: Clock, wall: WallClock, first_started_at: float | None) -> Kept:
@@ -193,6 +222,7 @@ def _metrics(
         families.keys(director.fed_tokens, director.federation_keys),
         metadata.collect,
         families.leases(director.leases),
+        tracing_families.of(director.spans, lambda: director.present.serving.tracer),
         state_families.of(director.state, director.shared_ads),
         server_families.advertisements(director.admission),
         server_families.director_tests(director.tests),

@@ -32,14 +32,14 @@ from director_wsgi.policies import stat_policy
 from director_wsgi.redirect.geo import Overrides
 from director_wsgi.redirect.maxmind import REFRESH_INTERVAL_S, GeoDatabase
 from director_wsgi.redirect.places import ClientPlaces, Places, ServerPlaces
-from director_wsgi.runtime import start
 from director_wsgi.runtime.clients import ClientWatch
 from director_wsgi.runtime.config import Config
 from director_wsgi.runtime.leases import Leases
 from director_wsgi.runtime.metrics import Metrics
-from director_wsgi.runtime.outgoing import MakeClient, client_maker
+from director_wsgi.runtime.outgoing import MakeClient, Outgoing
 from director_wsgi.runtime.periodic import PeriodicJob
 from director_wsgi.runtime.siblings import Siblings
+from director_wsgi.runtime.tracing.counts import SpanCounts
 from director_wsgi.stat.engine import StatEngine
 from director_wsgi.trust import keyring
 from director_wsgi.trust.admission import Admission, help_sentence
@@ -100,7 +100,8 @@ def build(
     state = state or State.none()
     replica = state.replica
     names = NameResolver(clock=clock)
-    make_client = make_client or client_maker(config, names, clock)
+    outgoing = Outgoing(config, names, clock)
+    make_client = make_client or outgoing.client
     places = _places(config, names, clock)
     loads = IoLoads(make_client(1), config.prometheus_url, publish=replica.publish, clock=clock, wall=wall)
     if config.prometheus_url:
@@ -137,7 +138,7 @@ def build(
         clock=clock,
     )
     shared_ads = SharedAds(replica, directory, filters, wall=wall, on_heard=engine.heard_from)
-    present = Present()
+    present = Present(config)
     trial = Trial(
         resolve=present.resolve,
         snapshot=directory.snapshot,
@@ -145,8 +146,8 @@ def build(
         generator=random.Random(),
         clock=clock,
     )
-    readiness = _readiness(replica, engine, trial, clock=clock, wall=wall)
-    own_vitals = _vitals(replica, readiness, directory, filters, engine, clock=clock, wall=wall)
+    readiness = _readiness(state, present, engine, trial, clock=clock, wall=wall)
+    own_vitals = _vitals(replica, present, readiness, directory, filters, engine=engine, clock=clock, wall=wall)
     return Director(
         config=config,
         present=present,
@@ -156,6 +157,8 @@ def build(
         directory=directory,
         filters=filters,
         names=names,
+        outgoing=outgoing,
+        spans=SpanCounts(),
         ring=ring,
         minter=minter,
         federation_keys=federation_keys,
@@ -193,18 +196,19 @@ def build(
         ),
         places=places,
         loads=loads,
+        trial=trial,
         readiness=readiness,
         vitals=own_vitals,
         metrics=Metrics(Siblings(state.folder / "metrics", replica.holder) if state.folder is not None else None),
         jobs=(
             PeriodicJob("director-trial", trial.next_in_s, trial.run),
             PeriodicJob("director-vitals", SAMPLE_S, own_vitals.refresh),
-            *_place_jobs(config, places),
+            PeriodicJob("director-places", REFRESH_INTERVAL_S, places.refresh, at_once=False),
             *_load_jobs(config, replica, loads, clock),
             PeriodicJob("director-keys", keyring.REFRESH_S, ring.refresh, at_once=False),
             *_federation_jobs(federation_keys, replica, clock),
-            _registry_job("director-prefixes", prefixes, config, replica, clock),
-            _registry_job("director-downtimes", downtimes, config, replica, clock),
+            _registry_job("director-prefixes", prefixes, present, replica, clock),
+            _registry_job("director-downtimes", downtimes, present, replica, clock),
             PeriodicJob("director-shares", SHARES_INTERVAL_S, partial(_share, engine, replica)),
             PeriodicJob("director-upkeep", UPKEEP_INTERVAL_S, lambda: _keep_up(engine, filters, directory)),
         ),
@@ -212,14 +216,12 @@ def build(
 
 
 def _places(config: Config, names: NameResolver, clock: Clock) -> Places:
-    """Who tells places. The database is read here: a client of the first second is placed like any other."""
-    overrides = Overrides([(row.network, row.latitude, row.longitude) for row in config.geoip_overrides])
-    database = GeoDatabase(config.geoip_location)
-    database.refresh()
+    """Who tells places. What the configuration has to say to that comes with the first generation."""
+    nothing, nowhere = Overrides(()), GeoDatabase(None)
     return Places(
-        database=database,
-        clients=ClientPlaces(overrides, database, generator=random.Random(), clock=clock, seed=config.ranking_seed),
-        servers=ServerPlaces(overrides, database, names),
+        database=nowhere,
+        clients=ClientPlaces(nothing, nowhere, generator=random.Random(), clock=clock, seed=config.ranking_seed),
+        servers=ServerPlaces(nothing, nowhere, names),
     )
 
 
@@ -267,12 +269,6 @@ def _heed_test(directory: Directory, engine: StatEngine, server: ServerAd, resul
         directory.tested(server.data_url, TestVerdict.FAILED)
 
 
-def _place_jobs(config: Config, places: Places) -> tuple[PeriodicJob, ...]:
-    if config.geoip_location is None:
-        return ()
-    return (PeriodicJob("director-places", REFRESH_INTERVAL_S, places.database.refresh, at_once=False),)
-
-
 def _keys_are_ours(config: Config) -> bool:
     """Whether the federation's keys are those that this director publishes."""
     own = {f"{url}/.well-known/issuer.jwks" for url in (config.web_url, config.director_url)}
@@ -300,16 +296,15 @@ def _federation_jobs(keys: FederationKeys | None, replica: Replica | Alone, cloc
 
 
 def _registry_job(
-    name: str, table: AllowedPrefixes | RegistryDowntimes, config: Config, replica: Replica | Alone, clock: Clock
+    name: str, table: AllowedPrefixes | RegistryDowntimes, present: Present, replica: Replica | Alone, clock: Clock
 ) -> PeriodicJob:
     """Fetch a table for all workers of the host when it is due, whoever fetched it last."""
-    interval_s = config.registry_query_interval_s
 
     def turn() -> None:
-        if replica.holds(HOST) and table.is_due(interval_s):
-            table.refresh(Deadline.after(config.registry_timeout_s, clock))
+        if replica.holds(HOST) and table.is_due(present.config.registry_query_interval_s):
+            table.refresh(Deadline.after(present.config.registry_timeout_s, clock))
 
-    return PeriodicJob(name, lambda: table.next_refresh_in_s(interval_s), turn)
+    return PeriodicJob(name, lambda: table.next_refresh_in_s(present.config.registry_query_interval_s), turn)
 
 
 def _load_jobs(config: Config, replica: Replica | Alone, loads: IoLoads, clock: Clock) -> tuple[PeriodicJob, ...]:
@@ -340,10 +335,16 @@ def _keep_up(engine: StatEngine, filters: Filters, directory: Directory) -> None
 
 
 def _readiness(
-    replica: Replica | Alone, engine: StatEngine, trial: Trial, *, clock: Clock, wall: WallClock
+    state: State, present: Present, engine: StatEngine, trial: Trial, *, clock: Clock, wall: WallClock
 ) -> Readiness:
+    replica, backup = state.replica, state.backup
+
     def store() -> str:
         return "The store cannot be used; what is learned now is not kept" if replica.trouble else ""
+
+    def disk() -> str:
+        is_behind = backup is not None and backup.trouble
+        return "The state on disk is not kept up to date; what is learned now ends with a reboot" if is_behind else ""
 
     others = Reports(clock=clock, wall=wall)
     replica.follow(reports.KIND, others)
@@ -351,7 +352,7 @@ def _readiness(
         has_read=lambda: replica.has_read or replica.trouble is not None,  # that there is trouble is a warning
         lanes=engine.lanes.all.statistics,
         trial=trial,
-        warnings={"store": store, "configuration": start.complaint},
+        warnings={"store": store, "disk": disk, "configuration": present.complaint},
         others=others.of_others,
         clock=clock,
     )
@@ -359,11 +360,12 @@ def _readiness(
 
 def _vitals(
     replica: Replica | Alone,
+    present: Present,
     readiness: Readiness,
     directory: Directory,
     filters: Filters,
-    engine: StatEngine,
     *,
+    engine: StatEngine,
     clock: Clock,
     wall: WallClock,
 ) -> Vitals:
@@ -374,7 +376,12 @@ def _vitals(
         health = engine.health_of(data_url)
         return None if health is None else health.breaker.snapshot()
 
-    sources = Sources(servers=servers, filtered_names=filters.names, breaker_of=breaker_of)
+    sources = Sources(
+        servers=servers,
+        filtered_names=filters.names,
+        breaker_of=breaker_of,
+        configuration=present.described,
+    )
     told = Vitals(readiness, sources, shared=replica, lease=HOST, clock=clock, wall=wall)
     replica.follow(vitals.KIND, told)
     return told

@@ -27,8 +27,9 @@ start here:
   director-wsgi run                  serve
 
 configuration:
-  The file that DIRECTOR_WSGI_CONFIG names, else ./pelican.yaml if there is one; then the environment,
-  where Director.StatTimeout is PELICAN_DIRECTOR_STATTIMEOUT. `director-wsgi params` lists everything.
+  The file that DIRECTOR_WSGI_CONFIG names, else ./pelican.yaml if there is one, and what these name as
+  ConfigLocations and as Director.ConfigUrl; then the environment, where Director.StatTimeout is
+  PELICAN_DIRECTOR_STATTIMEOUT. `director-wsgi params` lists everything.
 """
 _SCOPES = """\
 scopes:
@@ -112,6 +113,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Print every parameter of the configuration as Markdown.",
     )
     params.set_defaults(command=_params)
+    _add_reload(commands)
     _add_token(commands)
     _add_keys(commands)
     return parser
@@ -121,13 +123,31 @@ def _add_check_config(commands: "argparse._SubParsersAction[argparse.ArgumentPar
     check = commands.add_parser(
         "check-config",
         help="say whether the configuration is right, and all that is wrong",
-        description="Check the configuration that `run` would use: the file and the environment. "
+        description="Check the configuration that `run` would use: every source of it. "
         "Ends with status 0 if it is right, else with 1 and one line for each problem.",
     )
     check.add_argument("file", metavar="FILE", nargs="?", help="check this file instead")
     check.add_argument("--show", action="store_true", help="print every value and where it comes from")
-    check.add_argument("--offline", action="store_true", help="do not ask the federation's discovery URL for anything")
+    check.add_argument("--offline", action="store_true", help="ask nobody for any part of it")
     check.set_defaults(command=_check_config)
+
+
+def _add_reload(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    reload = commands.add_parser(
+        "reload",
+        help="have the running director look at its configuration now, and see what its workers run",
+        description="A director looks at its configuration by itself, every second. This makes it look at once, waits "
+        "until all its workers run what it has found, and prints what that is. It has to be run as the director's "
+        "user. Ends with status 0 if they do, else with 1 and the reason.",
+    )
+    reload.add_argument(
+        "--check",
+        nargs="?",
+        const="",
+        metavar="FILE",
+        help="change nothing; say what would change, and when, if FILE took the place of the file that is used",
+    )
+    reload.set_defaults(command=_reload)
 
 
 def _add_token(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -180,11 +200,11 @@ def _run(words: list[str]) -> int:
         print(_RUN_HELP, end="")
         return OK
     from director_wsgi.errors import ConfigError  # noqa: PLC0415, see the module
-    from director_wsgi.runtime.config import load  # noqa: PLC0415
-    from director_wsgi.runtime.discovery import TRIES, discovered  # noqa: PLC0415
+    from director_wsgi.runtime import discovery, sources  # noqa: PLC0415
 
     try:
-        discovered(load(os.environ, Path.cwd()), tries=TRIES)
+        config = sources.load(os.environ, Path.cwd(), tries=sources.TRIES)
+        discovery.discovered(config, tries=discovery.TRIES)
     except ConfigError as error:
         _complain("director-wsgi: the configuration cannot be used:", error.problems)
         return UNUSABLE
@@ -209,13 +229,14 @@ def _demo(words: list[str]) -> int:
 
 def _check_config(options: argparse.Namespace) -> int:
     from director_wsgi.errors import ConfigError  # noqa: PLC0415, see the module
-    from director_wsgi.runtime.config import FILE_VARIABLE, load  # noqa: PLC0415
+    from director_wsgi.runtime.config import FILE_VARIABLE  # noqa: PLC0415
     from director_wsgi.runtime.discovery import discovered  # noqa: PLC0415
     from director_wsgi.runtime.reference import values  # noqa: PLC0415
+    from director_wsgi.runtime.sources import load  # noqa: PLC0415
 
     named = {} if options.file is None else {FILE_VARIABLE: options.file}
     try:
-        config = load({**os.environ, **named}, Path.cwd())
+        config = load({**os.environ, **named}, Path.cwd(), is_offline=options.offline)
         if not options.offline:
             config = discovered(config, tries=1)
     except ConfigError as error:
@@ -230,7 +251,29 @@ def _check_config(options: argparse.Namespace) -> int:
         print(f"no effect here: {', '.join(config.ignored)}")
     tls = "TLS" if config.tls_certificate_chain is not None else "plain HTTP, for a proxy in front"
     print(f"ok: {config.web_url}, listening on {config.web_host} port {config.web_port} ({tls});", end=" ")
-    print(f"registry {config.registry_url or 'told at ' + config.discovery_url}; {len(config.sources)} values are set")
+    elsewhere = config.discovery_url if "discovery_url" in config.sources else config.config_url
+    print(f"registry {config.registry_url or 'told at ' + elsewhere}; {len(config.sources)} values are set")
+    return OK
+
+
+def _reload(options: argparse.Namespace) -> int:
+    from director_wsgi import cli_reload  # noqa: PLC0415, see the module
+    from director_wsgi.errors import ConfigError  # noqa: PLC0415
+    from director_wsgi.runtime.config import FILE_VARIABLE  # noqa: PLC0415
+
+    cwd = Path.cwd()
+    named = {FILE_VARIABLE: options.check} if options.check else {}
+    try:
+        if options.check is None:
+            print(cli_reload.reloaded(os.environ, cwd))
+        else:
+            print(cli_reload.checked({**os.environ, **named}, cwd))
+    except ConfigError as error:
+        _complain("director-wsgi: the configuration is wrong:", error.problems)
+        return PROBLEMS
+    except cli_reload.ReloadError as error:
+        _complain("director-wsgi: not in force:", (str(error),))
+        return PROBLEMS
     return OK
 
 
@@ -244,8 +287,8 @@ def _params(_: argparse.Namespace) -> int:
 def _token(options: argparse.Namespace) -> int:
     from director_wsgi.errors import ConfigError  # noqa: PLC0415, see the module
     from director_wsgi.limits.deadline import wall  # noqa: PLC0415
-    from director_wsgi.runtime.config import load  # noqa: PLC0415
     from director_wsgi.runtime.durations import parse_duration  # noqa: PLC0415
+    from director_wsgi.runtime.sources import load  # noqa: PLC0415
     from director_wsgi.trust.keyring import KeyRing  # noqa: PLC0415
     from director_wsgi.trust.minting import Minter, NoSigningKey  # noqa: PLC0415
     from director_wsgi.trust.self_issued import SCOPES  # noqa: PLC0415

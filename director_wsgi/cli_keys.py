@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from director_wsgi.limits.deadline import WallClock, wall
-from director_wsgi.runtime.config import Config, load
+from director_wsgi.runtime.config import Config
+from director_wsgi.runtime.sources import load
 from director_wsgi.trust.issuer import public_jwks
 from director_wsgi.trust.key_files import NameTaken, add_key, loose_permissions, retire_key
 from director_wsgi.trust.keyring import PUBLISHING_S, REFRESH_S, KeyOutlook, KeyRing

@@ -4,6 +4,8 @@
 `Director.start` does, and `Director.close` ends what was started.
 """
 
+import datetime as dt
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from director_wsgi.federation.alone import Alone
@@ -17,18 +19,25 @@ from director_wsgi.health import reports
 from director_wsgi.health.io_load import IoLoads
 from director_wsgi.health.readiness import Readiness
 from director_wsgi.health.tests import DirectorTests
+from director_wsgi.health.trial import Trial
 from director_wsgi.health.vitals import Vitals
 from director_wsgi.limits.deadline import Deadline, WallClock
-from director_wsgi.outbound.client import HttpClient
+from director_wsgi.outbound.client import HttpClient, Terms
 from director_wsgi.outbound.names import NameResolver
+from director_wsgi.redirect.maxmind import GeoDatabase
 from director_wsgi.redirect.places import Places
 from director_wsgi.redirect.request import ObjectRequest, Redirection
 from director_wsgi.redirect.resolver import Resolver
+from director_wsgi.reloading import Reloads
+from director_wsgi.runtime import start
 from director_wsgi.runtime.clients import ClientWatch
 from director_wsgi.runtime.config import Config
 from director_wsgi.runtime.leases import Leases
 from director_wsgi.runtime.metrics import Metrics
+from director_wsgi.runtime.outgoing import Outgoing
 from director_wsgi.runtime.periodic import PeriodicJob
+from director_wsgi.runtime.tracing.counts import SpanCounts
+from director_wsgi.runtime.tracing.tracer import Tracer
 from director_wsgi.stat.engine import StatEngine
 from director_wsgi.trust.admission import Admission
 from director_wsgi.trust.fed_token import FedTokens
@@ -50,29 +59,56 @@ class Serving:
     Attributes:
         config: The configuration.
         resolver: Answers by it.
+        database: Tells where addresses are.
+        terms: Whom calls to others may believe and reach.
+        tracer: Told what becomes of requests; None: nobody is.
     """
 
     config: Config
     resolver: Resolver
+    database: GeoDatabase
+    terms: Terms
+    tracer: Tracer | None
 
 
 class Present:
-    """What is in force, for those who are not part of a request.
+    """What is in force, for those who are not part of a request. Replaced as a whole by whoever reloads.
+
+    Args:
+        config: That of the start.
 
     Attributes:
-        serving: Replaced as a whole, by a reload. Not there before the first has been made.
+        config: The configuration in force.
+        serving: What was made for it; not there before the first has been made.
+        reloads: Who looks whether there is another; None: nobody.
     """
 
     serving: Serving
 
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.reloads: Reloads | None = None
+
+    def adopt(self, serving: Serving) -> None:
+        """From now on this is in force."""
+        self.serving = serving
+        self.config = serving.config
+
+    def complaint(self) -> str:
+        """What is wrong with the configuration that was read last, in a sentence; empty if nothing is."""
+        return start.complaint() if self.reloads is None else self.reloads.complaint()
+
+    def described(self) -> Mapping[str, object]:
+        """Which configuration is in force, for operators, as a JSON object."""
+        if self.reloads is None:
+            return {}
+        running = self.reloads.running
+        since = dt.datetime.fromtimestamp(int(running.since), dt.UTC).isoformat().replace("+00:00", "Z")
+        return {"hash": running.hash[:12], "since": since, "pending": list(running.pending)}
+
     def resolve(self, request: ObjectRequest) -> Redirection:
         """Where a request goes that is not a client's; see `Resolver.resolve`."""
         return self.serving.resolver.resolve(request)
-
-    @property
-    def config(self) -> Config:
-        """The configuration in force."""
-        return self.serving.config
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +124,8 @@ class Director:
     directory: Directory
     filters: Filters
     names: NameResolver
+    outgoing: Outgoing
+    spans: SpanCounts
     ring: KeyRing
     minter: Minter
     federation_keys: FederationKeys | None
@@ -103,6 +141,7 @@ class Director:
     tests: DirectorTests
     places: Places
     loads: IoLoads
+    trial: Trial
     readiness: Readiness
     vitals: Vitals
     metrics: Metrics

@@ -6,20 +6,30 @@ that outlive configurations what the operator has decided now. It cannot fail.
 
 import random
 from functools import partial
+from pathlib import Path
 
 from director_wsgi.director import Director, Serving
 from director_wsgi.federation.directory import Directory
 from director_wsgi.federation.models import ServerAd
 from director_wsgi.health.io_load import IoLoads
-from director_wsgi.policies import redirect_policy
+from director_wsgi.limits.deadline import Deadline
+from director_wsgi.outbound.client import HttpClient, TlsTrust
+from director_wsgi.policies import redirect_policy, stat_policy
+from director_wsgi.redirect.geo import Overrides
+from director_wsgi.redirect.maxmind import GeoDatabase
 from director_wsgi.redirect.resolver import Resolver
 from director_wsgi.redirect.weights import Health
+from director_wsgi.runtime import start
 from director_wsgi.runtime.config import Config
 from director_wsgi.runtime.generations import Holdings
+from director_wsgi.runtime.tracing import tracer
+from director_wsgi.runtime.tracing.spec import spec_of
+from director_wsgi.runtime.tracing.tracer import Tracer
 from director_wsgi.stat.engine import StatEngine
+from director_wsgi.trust.admission import help_sentence
 
 
-def provision(director: Director, config: Config, holdings: Holdings) -> Serving:  # noqa: ARG001, so far nothing has
+def provision(director: Director, config: Config, holdings: Holdings) -> Serving:
     """Make what serves by `config`.
 
     On the thread of a reload, or of the start: files are read here.
@@ -32,6 +42,8 @@ def provision(director: Director, config: Config, holdings: Holdings) -> Serving
     Raises:
         ConfigError: It cannot be made, and the sentence says why.
     """
+    terms = director.outgoing.prepare(config)
+    database = holdings.acquire(("places", config.geoip_location), partial(_database, config.geoip_location), _close)
     resolver = Resolver(
         policy=redirect_policy(config),
         snapshot=director.directory.snapshot,
@@ -41,12 +53,63 @@ def provision(director: Director, config: Config, holdings: Holdings) -> Serving
         generator=random.Random(),
         health_of=partial(_health_of, director.engine, director.directory, director.loads),
     )
-    return Serving(config=config, resolver=resolver)
+    return Serving(
+        config=config,
+        resolver=resolver,
+        database=database,
+        terms=terms,
+        tracer=_tracer(director, config, holdings),
+    )
+
+
+def _tracer(director: Director, config: Config, holdings: Holdings) -> Tracer | None:
+    spec = spec_of(config)
+    if spec is None:
+        return None
+
+    def connect(trust: TlsTrust | None) -> HttpClient:
+        return director.outgoing.client(1, trust=trust)
+
+    return holdings.acquire(("tracer", spec), partial(tracer.build, spec, connect, told=director.spans), tracer.close)
 
 
 def adopt(director: Director, serving: Serving) -> None:
     """Put `serving` in force for all that is not the business of one request."""
-    director.present.serving = serving
+    config = serving.config
+    director.outgoing.adopt(serving.terms)
+    director.engine.adopt(stat_policy(config))
+    director.directory.adopt(status_time_constant_s=config.status_time_constant_s)
+    director.filters.adopt(permanent=config.filtered_servers)
+    director.directory.set_filtered(director.filters.filtered())
+    director.places.adopt(_overrides(config), serving.database, config.ranking_seed)
+    director.inquiries.adopt(timeout_s=config.registry_timeout_s)
+    director.admission.adopt(
+        default_lifetime_s=config.advertisement_ttl_s,
+        help_text=help_sentence(
+            contact_email=config.support_contact_email,
+            contact_url=config.support_contact_url,
+            web_url=config.web_url,
+        ),
+    )
+    director.fed_tokens.adopt(lifetime_s=config.fed_token_lifetime_s)
+    director.tests.adopt(interval_s=config.health_test_interval_s)
+    director.trial.adopt(deadline_s=config.redirect_deadline_s)
+    director.present.adopt(serving)
+
+
+def _overrides(config: Config) -> Overrides:
+    return Overrides([(row.network, row.latitude, row.longitude) for row in config.geoip_overrides])
+
+
+def _database(path: Path | None) -> GeoDatabase:
+    """Read at once: a client of the first second is placed like any other."""
+    database = GeoDatabase(path, says_missing=start.speaks_for_all())
+    database.refresh()
+    return database
+
+
+def _close(_database: GeoDatabase, _deadline: Deadline) -> None:
+    """A database is memory, and ends with the last who uses it."""
 
 
 def _health_of(engine: StatEngine, directory: Directory, loads: IoLoads, server: ServerAd) -> Health:

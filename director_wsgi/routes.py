@@ -20,6 +20,7 @@ from director_wsgi.redirect.resolver import Resolver
 from director_wsgi.runtime.config import Config
 from director_wsgi.runtime.metrics import Metrics
 from director_wsgi.runtime.redirect_counters import RedirectCounters
+from director_wsgi.runtime.tracing.tracer import Tracer
 from director_wsgi.trust.self_issued import DISCOVER, SCRAPE, Guard
 from director_wsgi.web import (
     advertisements,
@@ -33,6 +34,7 @@ from director_wsgi.web import (
     metrics,
     probes,
     redirects,
+    tracing,
 )
 from director_wsgi.web.addresses import TrustedProxies
 from director_wsgi.web.entrance import JOB_ID, AnythingConverter, Entrance
@@ -58,13 +60,21 @@ class Kept:
 
 
 def build(
-    config: Config, resolver: Resolver, *, director: Director, kept: Kept, clock: Clock, wall: WallClock
+    config: Config,
+    resolver: Resolver,
+    tracer: Tracer | None = None,
+    *,
+    director: Director,
+    kept: Kept,
+    clock: Clock,
+    wall: WallClock,
 ) -> Flask:
     """The application that answers by `config`.
 
     Args:
         config: Checked.
         resolver: Made for the same.
+        tracer: The same; None: nothing is traced.
         director: The parts.
         kept: What was there before, and will be after.
         clock: Monotonic seconds.
@@ -121,8 +131,9 @@ def build(
     ):
         app.register_blueprint(routes)
     app.url_map.update()  # else the first request would sort the rules
+    answers = app.wsgi_app if tracer is None else tracing.noting_route(app.wsgi_app)
     app.wsgi_app = Entrance(  # type: ignore[method-assign]
-        LongAnswers(app.wsgi_app, lanes=kept.long_answers, proxies=proxies, clock=clock)
+        LongAnswers(answers, lanes=kept.long_answers, proxies=proxies, clock=clock), tracer
     )
     return app
 

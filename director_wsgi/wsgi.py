@@ -13,13 +13,17 @@ from flask import Flask
 
 from director_wsgi.app import create_app
 from director_wsgi.assembly import PASSING, key_ring
+from director_wsgi.director import Director
 from director_wsgi.errors import ConfigError
 from director_wsgi.federation.state import State
-from director_wsgi.limits.deadline import wall
+from director_wsgi.limits.deadline import monotonic, wall
+from director_wsgi.reloading import CONFIGURATION, LOOK, Read, Reloads
 from director_wsgi.runtime import start
 from director_wsgi.runtime.config import Config
+from director_wsgi.runtime.reading import Reading
 from director_wsgi.trust.key_files import ensure_key, loose_permissions
 from director_wsgi.trust.keyring import KeyRing
+from director_wsgi.web import configuration_families
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +41,34 @@ def _application() -> Flask:
         ring = _keys(config, must_be_in_order=start.is_first_worker())
     except ConfigError as error:
         start.refuse(error.problems, start.CANNOT_LOAD)
-    return create_app(config, first_started_at=start.first_start_at(os.environ), ring=ring, state=_state(config))
+    app = create_app(config, first_started_at=start.first_start_at(os.environ), ring=ring, state=_state(config))
+    reading = start.reading()
+    if reading is not None:  # always, in a worker of the director's settings
+        app.extensions["reloads"] = _reloads(app, reading)
+    return app
+
+
+def _reloads(app: Flask, reading: Reading) -> Reloads:
+    """What keeps this worker's configuration that of all; started and ended with the worker."""
+    director: Director = app.extensions["director"]
+    reloads = Reloads(
+        first=Read(reading=reading, read_at=start.read_at()),
+        sources=start.sources(Path.cwd()),
+        environ=os.environ,
+        cwd=Path.cwd(),
+        told=director.replica,
+        apply=app.extensions["reload"],
+        complete=start.complete,
+        keep=lambda reading: start.keep(reading, Path.cwd()),
+        complaint=start.complaint(),
+        clock=monotonic,
+        wall=wall,
+    )
+    for kind in (CONFIGURATION, LOOK):
+        director.replica.follow(kind, reloads)
+    director.present.reloads = reloads
+    director.metrics.add(configuration_families.of(reloads, app.extensions["generations"]))
+    return reloads
 
 
 def _state(config: Config) -> State:

@@ -9,8 +9,8 @@
 - `snapshot`: the federation at one moment: an immutable value with a prefix index.
 - `directory`: who is advertised now: a TTL table of advertisements, and the snapshot made from it.
 - `store`: records that outlive a worker and a reboot.
-- `replica`: what workers tell each other through a store, and who does what for all; `outbox`: what waits to be told;
-  `alone`: a worker that has nobody to tell. `shared_ads`: what they tell of advertisements.
+- `replica`: what workers tell each other through a store; `outbox`: what waits to be told; `duties`: who does what for
+  all; `alone`: a worker that has nobody to tell. `shared_ads`: what they tell of advertisements.
 - `state`: the replica and, as a thread, its copy on disk (`backup`).
 - `startup`: how long a worker may not know yet who is there.
 - `directors`: the directors of this federation, a TTL table that the listing reads.

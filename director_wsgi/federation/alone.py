@@ -27,9 +27,13 @@ class Alone:
     def drop(self, kind: str, key: str) -> None:
         """Nobody listens."""
 
+    def has_shared(self, within_s: float) -> bool:  # noqa: ARG002, as `Replica.has_shared`
+        """There is nobody who could not know."""
+        return True
+
     def statistics(self) -> Sharing:
         """How it goes: not at all."""
-        return Sharing(workers=1, pending=0, lost=0, revision=0, leases=())
+        return Sharing(workers=1, pending=0, lost=0, late=0, revision=0, leases=())
 
     def holds(self, name: str) -> bool:  # noqa: ARG002, as `Replica.holds`
         """Whether this worker is the one that does it: always."""

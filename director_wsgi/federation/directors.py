@@ -55,7 +55,7 @@ class Directors:
         self._clock = clock
         self._lock = threading.Lock()
         self._started_at = clock() if started_at is None else started_at
-        told = str(uuid.uuid4()) if started_at is None else f"{advertise_url} {started_at!r}"
+        told = str(uuid.uuid4()) if started_at is None else f"{name} {started_at!r}"
         self._instance_id = str(uuid.uuid5(uuid.NAMESPACE_URL, told))
         self._start_time = round(wall_clock() - (clock() - self._started_at))
         self._renew_at = -float("inf")
@@ -63,6 +63,19 @@ class Directors:
             maxsize=MAX_DIRECTORS, ttl=lifetime_s, timer=clock
         )
         self._health: TTLTable[str, Mapping[str, object]] = TTLTable(MAX_DIRECTORS, clock)
+
+    def adopt(self, *, advertise_url: str, lifetime_s: float) -> None:
+        """Say this from now on, beginning with the next listing. It stays the same instance.
+
+        How often an entry is renewed follows from how long it may be believed, and so does the number of its
+        generation: a longer life makes the number smaller, for all workers alike. The same again changes nothing.
+        """
+        with self._lock:
+            if (advertise_url, lifetime_s) == (self._advertise_url, self._lifetime_s):
+                return
+            self._advertise_url, self._lifetime_s = advertise_url, lifetime_s
+            self._table = TTLCache(maxsize=MAX_DIRECTORS, ttl=lifetime_s, timer=self._clock)
+            self._renew_at = -float("inf")
 
     def tell_health(self, health: Mapping[str, object], lifetime_s: float) -> None:
         """Say how this director is.

@@ -82,6 +82,10 @@ class Directory:
         # Replaced under the lock, read without it. Nothing expires before the instant.
         self._current: tuple[Snapshot, float] = (Snapshot(), float("inf"))
 
+    def adopt(self, *, status_time_constant_s: float) -> None:
+        """Forget so slowly from now on what a server says of its health; what has been worked out of it stays."""
+        self._status_time_constant_s = status_time_constant_s
+
     def snapshot(self) -> Snapshot:
         """The federation now. Takes the lock only when an advertisement may have expired since the last call."""
         current, expires_at = self._current

@@ -101,6 +101,18 @@ class Filters:
         self._reasons: dict[str, FilterReason] = {}
         self._filtered = Filtered()
 
+    def adopt(self, *, permanent: Iterable[str]) -> None:
+        """Filter servers of these names, whatever anybody says, and no others for that reason.
+
+        Holds for the next call of `filtered`, which the directory has to be told of. As always, a reason that applies
+        already stays the reason. The same names again change nothing.
+        """
+        names = frozenset(permanent)
+        with self._lock:
+            if names != self._permanent:
+                self._permanent = names
+                self._is_due = True
+
     def server_said(self, ad: ServerAd) -> None:
         """Heed an advertisement. Its name must be the one that is registered for its registry prefix."""
         prefix = ad.registry_prefix

@@ -9,13 +9,16 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from director_wsgi.federation.store.errors import StoreError
-from director_wsgi.federation.store.records import Drop, Put, Store
+from director_wsgi.federation.store.records import Drop, Put, Record, Store
 from director_wsgi.limits.deadline import Clock, Deadline, WallClock
 
 log = logging.getLogger(__name__)
 
 WRITE_S: Final = 2.0
 """The longest that one turn may wait for the store."""
+
+LATE_S: Final = 1.0
+"""A word that has waited for longer may have been overtaken by another worker's on the same thing."""
 
 PENDING: Final = 50_000
 """Things that wait to be written, and things that are known to be written; one more pushes out the oldest."""
@@ -33,6 +36,11 @@ class Word:
     expires_at: float
     granted_s: float
 
+    @property
+    def said_at(self) -> float:
+        """Unix seconds; NaN for what takes something back, which is never late."""
+        return self.expires_at - self.granted_s
+
 
 @dataclass(frozen=True, slots=True)
 class _Known:
@@ -45,17 +53,20 @@ class _Known:
 class Outbox:
     """Words that wait, and what is known to be written, so that what merely lives on is not written anew.
 
-    `say` may be called by any thread; the rest belongs to one.
+    `say` and `is_written` may be called by any thread; the rest belongs to one.
     """
 
-    # _lock guards _waiting and `lost`; nothing is called under it.
+    # _lock guards _waiting, `lost`, `late` and the three counts; nothing is called under it.
 
     def __init__(self, store: Store, *, clock: Clock, wall: WallClock) -> None:
         self.lost = 0
+        self.late = 0
         self._store = store
         self._clock = clock
         self._wall = wall
         self._lock = threading.Lock()
+        self._tried = threading.Condition(self._lock)
+        self._said = self._written = self._failures = 0  # words said, how many of them are done with, failed writes
         self._waiting: OrderedDict[Key, Word] = OrderedDict()
         self._known: OrderedDict[Key, _Known] = OrderedDict()
         self._own: dict[Key, tuple[int, bool]] = {}  # revision, and whether the body was written with it
@@ -69,35 +80,64 @@ class Outbox:
         with self._lock:
             self._waiting[key] = word
             self._waiting.move_to_end(key)
+            self._said += 1
             self._push_out()
+
+    def is_written(self, within_s: float) -> bool:
+        """Wait until all that was said before stands in the store, or a write has failed.
+
+        Returns:
+            Whether it does; what cannot be written at all is not waited for. If not, that is counted as `late`.
+        """
+        with self._tried:
+            said, failures = self._said, self._failures
+            self._tried.wait_for(lambda: self._written >= said or self._failures != failures, within_s)
+            is_written = self._written >= said
+            self.late += not is_written
+            return is_written
 
     def is_waiting(self, key: Key) -> bool:
         """Whether there is a word on this that nobody has seen yet."""
         return key in self._waiting
 
-    def write(self) -> None:
-        """Write all that waits, as one change.
+    def write(self) -> Sequence[Record]:
+        """Write all that waits, as one change; but not what others have overtaken, while the store could not be used.
+
+        Returns:
+            What stands in the store in place of words that came too late.
 
         Raises:
             StoreError: Nothing was written, and it waits on.
         """
         with self._lock:
             words, self._waiting = self._waiting, OrderedDict()
+            said = self._said
         if not words:
-            return
+            return ()
         deadline = Deadline.after(WRITE_S, self._clock)
         try:
-            missing = self._put(words, deadline)
+            newer = self._overtaken(words)
+            late = {(record.kind, record.key) for record in newer}
+            missing = self._put(OrderedDict(item for item in words.items() if item[0] not in late), deadline)
             if missing:  # the store was emptied, or has forgotten what had ended
                 self._put(missing, deadline)
         except StoreError:
-            with self._lock:  # what has been said since is newer
+            with self._tried:  # what has been said since is newer
                 self._waiting = OrderedDict(words | self._waiting)
                 self._push_out()
+                self._failures += 1
+                self._tried.notify_all()
             raise
         except Exception:
-            self.lost += len(words)  # tried again, they might fail for ever, and whatever came later with them
+            with self._tried:
+                self.lost += len(words)  # tried again, they might fail for ever, and whatever came later with them
+                self._failures += 1
+                self._tried.notify_all()
             raise
+        with self._tried:
+            self._written = said
+            self._tried.notify_all()
+        return newer
 
     def learned(self, key: Key, token: object, expires_at: float) -> None:
         """Another has written what this worker would publish under that token; None for what it would not."""
@@ -127,6 +167,17 @@ class Outbox:
         while len(self._waiting) > PENDING:
             self._waiting.popitem(last=False)
             self.lost += 1
+
+    def _overtaken(self, words: OrderedDict[Key, Word]) -> list[Record]:
+        """Records of what others have said later than one of these was said: who was halted has older words."""
+        late_before = self._wall() - LATE_S
+        newer = []
+        for key, word in words.items():
+            if word.said_at < late_before:
+                record = self._store.get(*key)
+                if record is not None and record.expires_at - record.granted_s > word.said_at:
+                    newer.append(record)
+        return newer
 
     def _put(self, words: OrderedDict[Key, Word], deadline: Deadline) -> OrderedDict[Key, Word]:
         """Write them; gives those back whose bodies turned out to be needed."""

@@ -1,8 +1,9 @@
 """What the workers of a host tell each other, through the store they share.
 
 Whoever learns something publishes it: from then on a thread of its own does the rest, so that no request waits for a
-store. The same thread follows what others have published, and hands it to whoever follows its kind. It also says that
-this worker is alive, counts the others, and contends for the leases under which one worker does a thing for all.
+store, unless it wants to, and then not for long. The same thread follows what others have published, and hands it to
+whoever follows its kind. It also says that this worker is alive, counts the others, and contends for the leases under
+which one worker does a thing for all.
 """
 
 import logging
@@ -12,6 +13,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final, Protocol
 
+from director_wsgi.federation.duties import Duties
 from director_wsgi.federation.outbox import TAKEN_BACK, Key, Outbox, lasting
 from director_wsgi.federation.store.errors import StoreError
 from director_wsgi.federation.store.records import Changes, Record, Renewal, Store
@@ -31,14 +33,8 @@ ALONE_S: Final = 0.1
 BEAT_S: Final = 1.0
 """How often this worker says that it is alive, and renews its leases."""
 
-LEASE_S: Final = 3.5
-"""So long after a worker's last word its leases are free."""
-
 ALIVE_S: Final = 3.0
 """So long after its last word a worker counts as dead."""
-
-MARGIN_S: Final = 0.5
-"""How much earlier a worker stops to believe that it holds a lease."""
 
 FORGET_EVERY_S: Final = 60.0
 """How often what has ended is given up."""
@@ -82,6 +78,7 @@ class Sharing:
         workers: Of this director that are alive, this one included.
         pending: Things that wait to be written.
         lost: Things that were pushed out or could not be encoded, so far.
+        late: How often `has_shared` has waited in vain.
         revision: The newest that was read; 0 before the first.
         leases: The names of those that this worker holds.
     """
@@ -89,6 +86,7 @@ class Sharing:
     workers: int
     pending: int
     lost: int
+    late: int
     revision: int
     leases: tuple[str, ...]
 
@@ -116,10 +114,9 @@ class Replica:
         # What was told in the present and in the last beat.
         self._told: tuple[set[Key], set[Key]] = set(), set()
         self._others: dict[str, float] = {}
-        self._leases: dict[str, float] = {}
+        self._duties = Duties(store, holder=holder, clock=clock)
         self._beat_at = self._forgot_at = -math.inf
         self._trouble: StoreError | None = None
-        self._apart_from = math.inf
         self._warned_at = -math.inf
         self._stopping = threading.Event()
         self._woken = threading.Event()
@@ -134,7 +131,7 @@ class Replica:
 
     def contend(self, name: str) -> None:
         """Take the lease whenever it is free."""
-        self._leases.setdefault(name, -math.inf)
+        self._duties.contend(name)
 
     # -- from any thread
 
@@ -156,17 +153,27 @@ class Replica:
         self._outbox.say((kind, key), TAKEN_BACK)
         self._woken.set()
 
+    def has_shared(self, within_s: float) -> bool:
+        """Wait until all that was published before this stands in the store: then no death of this worker undoes it.
+
+        As a rule that takes a commit in memory. While the store is in trouble nothing is waited for.
+
+        Args:
+            within_s: The longest to wait.
+
+        Returns:
+            Whether it does. If not, it comes later, if the worker lives.
+        """
+        is_at_it = self._trouble is None and self._thread.is_alive()
+        return self._outbox.is_written(within_s if is_at_it else 0.0)
+
     def holds(self, name: str) -> bool:
         """Whether this worker is the one that does it now.
 
         While the store cannot be used nobody can take a lease. Then every worker does it for itself: better twice than
         not at all.
         """
-        until = self._leases.get(name)
-        if until is None:
-            return False
-        now = self._clock()
-        return now < until or now >= self._apart_from
+        return self._duties.holds(name)
 
     @property
     def workers(self) -> int:
@@ -190,8 +197,9 @@ class Replica:
             workers=self.workers,
             pending=len(self._outbox),
             lost=self._outbox.lost,
+            late=self._outbox.late,
             revision=self._seen,
-            leases=tuple(name for name in self._leases if self.holds(name)),
+            leases=self._duties.held(),
         )
 
     # -- its own life
@@ -231,7 +239,7 @@ class Replica:
 
         Only for the replica's thread, which does this all the time.
         """
-        troubles = [trouble for one in (self._outbox.write, self._read, self._beat) if (trouble := _tried(one))]
+        troubles = [trouble for one in (self._write, self._read, self._beat) if (trouble := _tried(one))]
         if troubles:
             self._failed(troubles[0])
         elif self._trouble is not None:
@@ -240,7 +248,7 @@ class Replica:
     def _failed(self, trouble: StoreError) -> None:
         now = self._clock()
         if self._trouble is None:
-            self._apart_from = now + LEASE_S  # by then no other has a lease any more
+            self._duties.go_apart()
         self._trouble = trouble
         if now - self._warned_at >= WARN_EVERY_S:
             self._warned_at = now
@@ -250,21 +258,24 @@ class Replica:
         if self._clock() - self._warned_at < WARN_EVERY_S:
             log.info("workers share what they learn again")
         self._trouble = None
-        self._apart_from = math.inf
+        self._duties.come_back()
 
     def _end(self) -> None:
         self._outbox.say((WORKER, self.holder), TAKEN_BACK)
         try:
             self._outbox.write()
-            for name in self._leases:
-                self._leases[name] = -math.inf
-                self._store.leave(name, self.holder)
+            self._duties.give_back()
         except StoreError as error:
             log.debug("what this worker held ends by itself: %s", error)
         finally:
             self._store.close()
 
     # -- what others say
+
+    def _write(self) -> None:
+        for record in self._outbox.write():
+            if record.revision <= self._seen:  # it was passed over when it was read
+                self._take(record)
 
     def _read(self) -> None:
         if self._store.revision() == self._seen:
@@ -337,10 +348,7 @@ class Replica:
         if now - self._forgot_at >= FORGET_EVERY_S:
             self._forgot_at = now
             self._outbox.forget_ended()
-        for name in self._leases:
-            # The store's clock is the same, but is read later than `now`: what is believed here ends first.
-            is_mine = self._store.take_lease(name, self.holder, LEASE_S)
-            self._leases[name] = now + LEASE_S - MARGIN_S if is_mine else -math.inf
+        self._duties.renew()
 
 
 def _tried(do: Callable[[], None]) -> StoreError | None:

@@ -24,6 +24,9 @@ log = logging.getLogger(__name__)
 KIND: Final = "ad"
 """Of the records; their keys are data URLs."""
 
+SHARED_WITHIN_S: Final = 0.1
+"""How long the answer to an advertisement is kept back, at most, until no death of this worker could undo it."""
+
 _HEEDED: Final = b"h"
 _NOT_HEEDED: Final = b"-"
 
@@ -83,7 +86,7 @@ class SharedAds:
         return self._refused
 
     def admitted(self, ad: ServerAd, lifetime_s: float, *, is_heeded: bool) -> None:
-        """Let other workers use an advertisement. Does not wait.
+        """Let other workers use an advertisement, and wait until they can, for `SHARED_WITHIN_S` at most.
 
         Args:
             ad: The object that the directory holds.
@@ -92,6 +95,7 @@ class SharedAds:
         """
         token = _Token(ad, is_heeded)
         self._replica.publish(KIND, ad.data_url, token.encode, lifetime_s=lifetime_s, token=token)
+        self._replica.has_shared(SHARED_WITHIN_S)
 
     def took(self, record: Record) -> _Token | None:
         """See `Follower.took`."""

@@ -141,6 +141,26 @@ class Schedule:
         self._spread(new, now)
         return gone
 
+    def adopt(self, interval_s: float, now: float) -> None:
+        """Test at other intervals from now on.
+
+        Longer: whoever is waiting has its turn when it was due, and only then waits longer. Shorter: whoever is waiting
+        for another test waits that much less from now on. So nobody waits longer than a new interval, their order
+        stays, and those who were spread over the old one are spread over the new one. Who has never been tested, or is
+        due, keeps its turn. The same interval again changes nothing.
+        """
+        shrunk = interval_s / self._interval_s
+        self._interval_s = interval_s
+        if shrunk >= 1:
+            return
+        waiting = [entry for _at, _number, entry in self._later if not entry.is_gone]
+        for entry in self:
+            if entry.last is not None and entry.due_at > now:
+                entry.due_at = now + (entry.due_at - now) * shrunk
+        self._later.clear()
+        for entry in waiting:
+            self._put(entry, entry.due_at)
+
     def tested_elsewhere(self, entry: Entry, *, ago_s: float, now: float) -> None:
         """Somebody else has tested it: its turn is an interval later. Counts from the next `regroup` on.
 

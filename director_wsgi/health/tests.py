@@ -140,6 +140,20 @@ class DirectorTests:
                 thread.join(deadline.remaining_s())
         return has_ended and not any(thread.is_alive() for thread in threads)
 
+    def adopt(self, *, interval_s: float) -> None:
+        """Test each server at this interval from now on; see `Schedule.adopt`. Tests under way go on.
+
+        Another worker that tests may hear of it later than this one, so for a while it is not held against it that it
+        still does what was right before.
+        """
+        with self._lock:
+            now = self._clock()
+            is_heard = now - self._heard_at < self._unheard_s
+            self._unheard_s = interval_s + UNHEARD_S
+            if is_heard:
+                self._heard_at = max(self._heard_at, now - interval_s)
+            self._schedule.adopt(interval_s, now)
+
     # -- what is known
 
     @property

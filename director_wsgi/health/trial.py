@@ -74,6 +74,10 @@ class Trial:
         self._clock = clock
         self._seen = _Seen()
 
+    def adopt(self, *, deadline_s: float) -> None:
+        """Judge by this from now on, the last decision too."""
+        self._deadline_s = max(deadline_s, LEAST_DEADLINE_S)
+
     def run(self) -> None:
         """Make one. Always on the same thread; if it never comes back, `trouble` says so."""
         last = self._seen

@@ -67,11 +67,13 @@ class Sources:
         servers: Who is advertised.
         filtered_names: Names of servers that are not used now.
         breaker_of: The breaker of a server, by its data URL; None if it has not been asked yet.
+        configuration: Which configuration is in force; empty if nobody can tell.
     """
 
     servers: Callable[[], Collection[ServerAd]]
     filtered_names: Callable[[], Collection[str]]
     breaker_of: Callable[[str], BreakerSnapshot | None]
+    configuration: Callable[[], Mapping[str, object]] = dict
 
 
 class Vitals:
@@ -169,11 +171,13 @@ class Vitals:
     def _health(self, status: str) -> Mapping[str, object]:
         now = dt.datetime.fromtimestamp(int(self._wall()), dt.UTC).isoformat().replace("+00:00", "Z")
         in_use, limit = self._readiness.waiting()
+        configuration = self._sources.configuration()
         return {
             "status": status,
             "since": self._shown.get("since", now) if status == self._shown.get("status") else now,
             "servers": self._servers(),
             "lanes": {"inUse": in_use, "limit": limit},
+            **({"configuration": configuration} if configuration else {}),
         }
 
     def _servers(self) -> dict[str, int]:

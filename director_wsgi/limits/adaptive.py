@@ -110,6 +110,25 @@ class AdaptiveLimit:
             self._least, self._most = least, most
             self._change(-(-scaled // before) if most > before else scaled // before)
 
+    def bound(self, least: int, most: int) -> None:
+        """Give it other bounds, where it is not shared by more or by fewer than before.
+
+        What was found out to be right stays so, as far as it is within the bounds.
+
+        Args:
+            least: The limit never falls below, at least 1.
+            most: The limit never rises above.
+
+        Raises:
+            ValueError: `least` is below 1 or above `most`.
+        """
+        if not 1 <= least <= most:
+            raise ValueError("a limit needs 1 <= least <= most")
+        with self._lock:
+            self._least, self._most = least, most
+            if not least <= self._limit <= most:
+                self._change(self._limit)
+
     # What follows is called with _lock held.
 
     def _is_of_now(self, duration_s: float, now: float) -> bool:

@@ -259,6 +259,22 @@ class Breaker:
                 self._window.failed(self._clock(), reason, is_slow=False)
                 self._judge()
 
+    def adopt(self, settings: BreakerSettings) -> None:
+        """Go by other settings from now on.
+
+        No call is judged anew: what was slow stays slow, and the breaker keeps its state, until a call ends. Only a
+        pause under way that is longer than any may be now is shortened, so that who lowers the cap need not wait for
+        the end of what he has just ruled out. The same settings again change nothing.
+        """
+        with self._lock:
+            if settings == self._settings:
+                return
+            self._settings = settings
+            self._window.resize(settings.window_s)
+            now = self._clock()
+            if self._state is State.OPEN and self._probe_at - now > settings.backoff_cap_s:
+                self._probe_at = now + self._shortened(settings.backoff_cap_s)
+
     def snapshot(self) -> BreakerSnapshot:
         """State and counts at this moment, all of the same moment."""
         with self._lock:
@@ -317,9 +333,12 @@ class Breaker:
         settings = self._settings
         self._reason = reason
         self._backoff_s = min(max(settings.first_backoff_s, 2 * self._backoff_s), settings.backoff_cap_s)
-        # Chance only takes off: what it added would be cut off at the cap, where breakers end up together.
-        self._probe_at = self._clock() + self._backoff_s * (1 - settings.jitter * self._generator.random())
+        self._probe_at = self._clock() + self._shortened(self._backoff_s)
         self._enter(State.OPEN)
+
+    def _shortened(self, backoff_s: float) -> float:
+        """Chance only takes off: what it added would be cut off at the cap, where breakers end up together."""
+        return backoff_s * (1 - self._settings.jitter * self._generator.random())
 
     def _close(self) -> None:
         self._since = self._clock()

@@ -38,6 +38,10 @@ class OutcomeWindow:
         self._buckets: deque[_Bucket] = deque()
         self.clear()
 
+    def resize(self, length_s: float) -> None:
+        """Let calls count for another length from now on; those counted already keep their buckets."""
+        self._length_s = length_s
+
     def clear(self) -> None:
         """Forget everything."""
         self._buckets.clear()

@@ -80,7 +80,7 @@ def _embedded(number: int) -> Iterator[int]:
 
 
 class AddressRules:
-    """Says of an address whether it may be connected to. Immutable; any number of threads.
+    """Says of an address whether it may be connected to. Immutable; any number of threads; equal if it says the same.
 
     What is allowed beats everything; what is blocked beats what is neither; the rest is refused only if it is
     `REFUSED_BY_DEFAULT`.
@@ -106,6 +106,17 @@ class AddressRules:
         self._allowed = _by_version(allowed)
         self._refused = _by_version([*blocked, *(() if skip_defaults else REFUSED_BY_DEFAULT)])
         self._disabled = disabled
+
+    def __eq__(self, other: object) -> bool:
+        """Whether the networks are the same, in the same order."""
+        return isinstance(other, AddressRules) and self._told == other._told
+
+    def __hash__(self) -> int:
+        return hash(self._told)
+
+    @property
+    def _told(self) -> tuple[object, ...]:
+        return self._disabled, *self._allowed.values(), *self._refused.values()
 
     def allowed(self, address: str) -> bool:
         """Whether `address`, a numeric one, may be connected to; the zone of an IPv6 address does not matter."""

@@ -17,10 +17,20 @@ from director_wsgi.limits.deadline import Clock, Deadline, monotonic
 from director_wsgi.outbound.exchange import Cancellation, Exchange
 from director_wsgi.outbound.failures import Failure, OutboundError
 from director_wsgi.outbound.names import NameResolver
-from director_wsgi.outbound.sockets import Dialler, TlsTrust
+from director_wsgi.outbound.sockets import Dialler, Rules, Terms, TlsTrust
 from director_wsgi.outbound.transport import DeadlineAdapter, IdleConnections, OutboundRequest, Peer
 
-__all__ = ["Answer", "Cancellation", "Failure", "HttpClient", "NameResolver", "OutboundError", "TlsTrust"]
+__all__ = [
+    "Answer",
+    "Cancellation",
+    "Failure",
+    "HttpClient",
+    "NameResolver",
+    "OutboundError",
+    "Rules",
+    "Terms",
+    "TlsTrust",
+]
 
 _IDLE_S = 30.0
 
@@ -69,12 +79,10 @@ class HttpClient:
 
     Args:
         names: Resolver, shared between clients; not closed by this one.
-        trust: Whom to believe under TLS; share one object between clients.
+        terms: Tells what holds now; asked at the beginning of every send, must not wait. Connections that were made
+            under terms which do not suit these are not used any more.
         user_agent: Sent unless a call has its own.
         connections: Most connections kept open between sends.
-        connect_timeout_s: Longest wait for one address to take a connection.
-        allow_address: Says of an IP address, as text, whether it may be connected to; None allows all. Asked for
-            what a name resolves to, before each connect.
         clock: Monotonic seconds, for the age of idle connections.
     """
 
@@ -82,23 +90,24 @@ class HttpClient:
         self,
         *,
         names: NameResolver,
-        trust: TlsTrust,
+        terms: Callable[[], Terms],
         user_agent: str,
         connections: int = 10,
-        connect_timeout_s: float = 10.0,
-        allow_address: Callable[[str], bool] | None = None,
         clock: Clock = monotonic,
     ) -> None:
         self._user_agent = user_agent
         self._closing = Cancellation(Failure.CLOSED)
-        dialler = Dialler(names, connect_timeout_s=connect_timeout_s, allow_address=allow_address)
         self._idle = IdleConnections(connections, _IDLE_S, clock)
-        self._session = _session(DeadlineAdapter(dialler, trust, self._idle))
+        self._session = _session(DeadlineAdapter(Dialler(names), terms, self._idle))
 
     @property
     def idle_connections(self) -> int:
         """Connections open that no send uses."""
         return len(self._idle)
+
+    def keep(self, connections: int) -> None:
+        """Keep so many connections open between sends from now on, at most. What is too many goes with the next one."""
+        self._idle.keep(connections)
 
     def send(
         self,

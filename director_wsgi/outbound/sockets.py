@@ -14,11 +14,10 @@ import errno
 import http.client
 import socket
 import ssl
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from director_wsgi.outbound.exchange import Exchange
 from director_wsgi.outbound.failures import Failure
@@ -83,18 +82,12 @@ class Dialler:
 
     Args:
         names: Where addresses come from.
-        connect_timeout_s: Longest wait for one address.
-        allow_address: Says of an IP address, as text, whether it may be connected to; None allows all.
     """
 
-    def __init__(
-        self, names: NameResolver, *, connect_timeout_s: float, allow_address: Callable[[str], bool] | None = None
-    ) -> None:
+    def __init__(self, names: NameResolver) -> None:
         self._names = names
-        self._connect_timeout_s = connect_timeout_s
-        self._allow_address = allow_address
 
-    def dial(self, host: str, port: int, exchange: Exchange) -> DeadlineSocket:
+    def dial(self, host: str, port: int, exchange: Exchange, terms: "Terms") -> DeadlineSocket:
         """Connect to the first address of `host` that takes the connection; the socket is attached to `exchange`.
 
         The time left is shared out evenly over the addresses left, so that a dead first one (IPv6, say) leaves the
@@ -104,23 +97,23 @@ class Dialler:
             OutboundError: NAME, FORBIDDEN_ADDRESS, or what the last address tried failed with: REFUSED, TIMED_OUT,
                 OTHER; or as aborted.
         """
-        addresses = self._allowed(host, port, exchange)
+        addresses = self._allowed(host, port, exchange, terms.rules)
         problem = exchange.error(Failure.OTHER)
         for position, address in enumerate(addresses):
             share_s = exchange.remaining_s() / (len(addresses) - position)
             try:
-                return self._connect(address, exchange, min(share_s, self._connect_timeout_s))
+                return self._connect(address, exchange, min(share_s, terms.connect_timeout_s))
             except OSError as error:
                 exchange.raise_if_aborted()
                 problem = exchange.error(_connect_failure(error), _reason(error))
         raise problem
 
-    def _allowed(self, host: str, port: int, exchange: Exchange) -> tuple[Address, ...]:
+    def _allowed(self, host: str, port: int, exchange: Exchange, rules: "Rules | None") -> tuple[Address, ...]:
         addresses = self._names.resolve(host, port, exchange.deadline, waiter=exchange.waiter())
         exchange.raise_if_aborted()
-        if self._allow_address is None:
+        if rules is None:
             return addresses
-        allowed = tuple(address for address in addresses if self._allow_address(address.ip))
+        allowed = tuple(address for address in addresses if rules.allowed(address.ip))
         if not allowed:
             raise exchange.error(Failure.FORBIDDEN_ADDRESS)
         return allowed
@@ -151,10 +144,12 @@ class TlsTrust:
     Attributes:
         ca_file: PEM file of authorities trusted besides the system's.
         skip_verify: Believe anybody (Pelican's `TLSSkipVerify`); for tests.
+        digest: Of what `ca_file` holds, for whoever wants to tell another content from the same; not looked at here.
     """
 
     ca_file: Path | None = None
     skip_verify: bool = False
+    digest: str = ""
 
     @cached_property
     def context(self) -> ssl.SSLContext:
@@ -174,20 +169,51 @@ class TlsTrust:
         return context
 
 
+class Rules(Protocol):
+    """Says which addresses may be connected to. Two of them that say the same should be equal."""
+
+    def allowed(self, address: str) -> bool:
+        """Whether an IP address, as text, may be connected to. Any thread; must not wait."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """What holds for every call of one moment, and may be otherwise at the next.
+
+    Attributes:
+        trust: Whom to believe under TLS; share one object between equal terms.
+        rules: Which addresses may be connected to; None: all. Asked for what a name resolves to, before each connect.
+        connect_timeout_s: Longest wait for one address to take a connection.
+    """
+
+    trust: TlsTrust
+    rules: Rules | None = None
+    connect_timeout_s: float = 10.0
+
+    def suit(self, made_under: "Terms") -> bool:
+        """Whether a connection that was made under those others could have been made under these."""
+        return made_under is self or (made_under.trust == self.trust and made_under.rules == self.rules)
+
+
 class Connection(http.client.HTTPConnection):
     """A connection to one server, used for one exchange after the other.
 
     `exchange` must be set before each request; only the thread of that exchange may use the connection meanwhile.
+
+    Attributes:
+        terms: Under which it is made.
     """
 
     exchange: Exchange
     sock: DeadlineSocket | DeadlineTlsSocket | None
 
-    def __init__(self, host: str, port: int, dialler: Dialler) -> None:
+    def __init__(self, host: str, port: int, dialler: Dialler, terms: Terms) -> None:
         # A dot at the end makes a name absolute for the resolver; neither certificates nor Host headers carry it.
         super().__init__(host.rstrip("."), port)
         self._dial_host = host
         self._dialler = dialler
+        self.terms = terms
 
     def serve(self, exchange: Exchange) -> None:
         """Work for `exchange` from now on; takes the open socket, if there is one, into its reach."""
@@ -201,17 +227,13 @@ class Connection(http.client.HTTPConnection):
         self.sock = self._dial()
 
     def _dial(self) -> DeadlineSocket:
-        return self._dialler.dial(self._dial_host, self.port, self.exchange)
+        return self._dialler.dial(self._dial_host, self.port, self.exchange, self.terms)
 
 
 class TlsConnection(Connection):
     """The same under TLS. The certificate must be valid for the host of the URL, whatever it resolved to."""
 
     default_port = http.client.HTTPS_PORT
-
-    def __init__(self, host: str, port: int, dialler: Dialler, trust: TlsTrust) -> None:
-        super().__init__(host, port, dialler)
-        self._trust = trust
 
     def connect(self) -> None:
         """Open the socket and shake hands within what remains of the deadline."""
@@ -225,7 +247,7 @@ class TlsConnection(Connection):
 
     def _start_tls(self, plain: DeadlineSocket) -> None:
         # Not the handshake of wrap_socket: an abort must find the new socket while it shakes hands.
-        tls = self._trust.context.wrap_socket(plain, server_hostname=self.host, do_handshake_on_connect=False)
+        tls = self.terms.trust.context.wrap_socket(plain, server_hostname=self.host, do_handshake_on_connect=False)
         self.sock = cast("DeadlineTlsSocket", tls)
         self.serve(self.exchange)
         tls.settimeout(self.exchange.remaining_s())

@@ -13,7 +13,7 @@ import select
 import ssl
 import threading
 from collections import OrderedDict, deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from email import errors as email_errors
 from typing import NamedTuple
 
@@ -24,7 +24,7 @@ from requests.structures import CaseInsensitiveDict
 from director_wsgi.limits.deadline import Clock
 from director_wsgi.outbound.exchange import Exchange
 from director_wsgi.outbound.failures import Failure, OutboundError, failure_of
-from director_wsgi.outbound.sockets import Connection, Dialler, TlsConnection, TlsTrust
+from director_wsgi.outbound.sockets import Connection, Dialler, Terms, TlsConnection
 
 IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PROPFIND", "PUT", "DELETE", "TRACE"})
 """Methods that may be sent again if nothing of an answer has come (RFC 9110 9.2.2)."""
@@ -107,11 +107,19 @@ class IdleConnections:
         """Connections kept."""
         return len(self._idle)
 
-    def take(self, peer: Peer) -> Connection | None:
-        """A connection to `peer` that looks alive, for the caller alone; None if there is none."""
+    def keep(self, capacity: int) -> None:
+        """Keep at most so many from the next `put` on."""
+        self._capacity = capacity
+
+    def take(self, peer: Peer, terms: Terms) -> Connection | None:
+        """A connection to `peer` that looks alive, for the caller alone; None if there is none.
+
+        What was made under terms that do not suit `terms` is closed.
+        """
         while (kept := self._pop_newest(peer)) is not None:
             connection, since_at = kept
-            if self._clock() - since_at <= self._idle_s and _is_quiet(connection):
+            is_young = self._clock() - since_at <= self._idle_s
+            if is_young and terms.suit(connection.terms) and _is_quiet(connection):
                 return connection
             connection.close()
         return None
@@ -164,13 +172,13 @@ class DeadlineAdapter(BaseAdapter):
     """Sends an `OutboundRequest` within its deadline and reads the answer whole.
 
     Safe to share between threads. Timeouts, certificates and proxies that `requests` passes are not looked at: the
-    exchange has its deadline, `trust` says whom to believe, and proxies are not used.
+    exchange has its deadline, the terms of the moment say whom to believe, and proxies are not used.
     """
 
-    def __init__(self, dialler: Dialler, trust: TlsTrust, idle: IdleConnections) -> None:
+    def __init__(self, dialler: Dialler, terms: Callable[[], Terms], idle: IdleConnections) -> None:
         super().__init__()
         self._dialler = dialler
-        self._trust = trust
+        self._terms = terms
         self._idle = idle
 
     def send(  # noqa: PLR0917, the signature is requests'
@@ -192,7 +200,8 @@ class DeadlineAdapter(BaseAdapter):
         """
         if not isinstance(request, OutboundRequest):
             raise TypeError("only an OutboundRequest says which exchange it belongs to")
-        kept = self._idle.take(request.peer)
+        terms = self._terms()
+        kept = self._idle.take(request.peer, terms)
         if kept is not None:
             try:
                 return self._exchange(kept, request)
@@ -200,16 +209,15 @@ class DeadlineAdapter(BaseAdapter):
                 was_stale = error.failure is Failure.CUT_OFF and not request.exchange.answered
                 if not (was_stale and request.method in IDEMPOTENT):
                     raise
-        return self._exchange(self._connection_to(request.peer), request)
+        return self._exchange(self._connection_to(request.peer, terms), request)
 
     def close(self) -> None:
         """Close the idle connections; one in use is closed at the end of its exchange."""
         self._idle.close()
 
-    def _connection_to(self, peer: Peer) -> Connection:
-        if peer.is_tls:
-            return TlsConnection(peer.host, peer.port, self._dialler, self._trust)
-        return Connection(peer.host, peer.port, self._dialler)
+    def _connection_to(self, peer: Peer, terms: Terms) -> Connection:
+        kind = TlsConnection if peer.is_tls else Connection
+        return kind(peer.host, peer.port, self._dialler, terms)
 
     def _exchange(self, connection: Connection, request: OutboundRequest) -> requests.Response:
         exchange = request.exchange

@@ -15,6 +15,7 @@ from director_wsgi.federation.snapshot import Source
 from director_wsgi.limits.deadline import Deadline
 from director_wsgi.redirect.policy import Case, Policy
 from director_wsgi.runtime.clients import Watchable
+from director_wsgi.runtime.tracing.span import Trace
 from director_wsgi.stat.evidence import Evidence
 from director_wsgi.stat.patience import Patience
 
@@ -38,6 +39,7 @@ class Ask(Protocol):
         namespace: str,
         patience: Patience,
         client: Watchable | None,
+        trace: Trace,
     ) -> tuple[Evidence, ...]:
         """One piece of evidence for each server, in their order, by the deadline."""
         ...
@@ -71,6 +73,7 @@ def learn(ask: Ask, policy: Policy, case: Case, origins: tuple[Source, ...], cac
         namespace=case.found.prefix,
         patience=Patience.BEST if asked_caches else _patience_with_origins(case),
         client=request.client,
+        trace=request.trace,
     )
     return dict(zip((server.data_url for server in asked), evidence, strict=True))
 

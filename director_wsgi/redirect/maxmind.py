@@ -95,12 +95,14 @@ class GeoDatabase:
 
     Args:
         path: The file; it need not be there. None: there is none, and there never will be.
+        says_missing: Whether to log that it is not there; for one of several workers.
     """
 
     # _counts_lock guards _counts. _loaded is replaced as a whole; the rest is touched by `refresh` only.
 
-    def __init__(self, path: Path | None) -> None:
+    def __init__(self, path: Path | None, *, says_missing: bool = True) -> None:
         self._path = path
+        self._says_missing = says_missing
         self._loaded: _Loaded | None = None
         self._seen: _File | None = None
         self._complaint = ""
@@ -167,7 +169,7 @@ class GeoDatabase:
     def _tell_missing(self, path: Path) -> None:
         if self._loaded:
             self._tell(logging.WARNING, f"{path} is gone; the places read from it stay in use until a restart")
-        else:
+        elif self._says_missing:
             self._tell(
                 logging.INFO,
                 f"there is no {path} (Director.GeoIPLocation): where clients and servers are is known from themselves "

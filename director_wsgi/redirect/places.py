@@ -87,6 +87,10 @@ class ClientPlaces:
         self._lock = threading.Lock()
         self._given: TTLCache[str, Coordinate, float] = TTLCache(maxsize=MAX_CLIENTS, ttl=KEPT_S, timer=clock)
 
+    def adopt(self, overrides: Overrides, database: GeoDatabase, seed: str) -> None:
+        """Know this from now on. A random place that was given is kept for as long as it was given for."""
+        self._overrides, self._database, self._seed = overrides, database, seed
+
     def of(self, request: ObjectRequest) -> Coordinate:
         """The client's place."""
         return (
@@ -146,6 +150,10 @@ class ServerPlaces:
         self._names = names
         self._permits = threading.BoundedSemaphore(LOOKING_UP)
 
+    def adopt(self, overrides: Overrides, database: GeoDatabase) -> None:
+        """Know this from now on; a server that has been placed moves with its next advertisement."""
+        self._overrides, self._database = overrides, database
+
     def of(self, server: ServerAd, deadline: Deadline) -> Coordinate | None:
         """The place of a server, by its first address; None if it has none or nobody knows. Waits for name resolution.
 
@@ -174,10 +182,24 @@ class ServerPlaces:
                 self._permits.release()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False)
 class Places:
-    """All that tells places, put together."""
+    """All that tells places, put together.
+
+    Attributes:
+        database: What is known of addresses now; replaced by `adopt`.
+    """
 
     database: GeoDatabase
     clients: ClientPlaces
     servers: ServerPlaces
+
+    def refresh(self) -> None:
+        """Read the database again if its file is another by now; one thread at a time."""
+        self.database.refresh()
+
+    def adopt(self, overrides: Overrides, database: GeoDatabase, seed: str) -> None:
+        """Know this from now on, of clients and of servers."""
+        self.database = database
+        self.clients.adopt(overrides, database, seed)
+        self.servers.adopt(overrides, database)

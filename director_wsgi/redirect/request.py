@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from director_wsgi.federation.models import Coordinate
 from director_wsgi.limits.deadline import Deadline
 from director_wsgi.runtime.clients import Watchable
+from director_wsgi.runtime.tracing.span import OFF, Trace
 from director_wsgi.stat.evidence import PUBLIC
 
 
@@ -49,6 +50,7 @@ class ObjectRequest:
         job_id: UUID that ties the logs of client, director and server together.
         deadline: When the answer must be on its way.
         client: By which its going is noticed while servers are waited for; None if that can't be told.
+        trace: What becomes of it is told to this.
     """
 
     method: str
@@ -70,6 +72,7 @@ class ObjectRequest:
     job_id: str = ""
     deadline: Deadline
     client: Watchable | None = field(default=None, repr=False, compare=False)
+    trace: Trace = field(default=OFF, repr=False, compare=False)
 
     @property
     def authority(self) -> str:

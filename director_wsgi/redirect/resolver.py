@@ -13,7 +13,7 @@ from typing import NamedTuple
 from director_wsgi.federation.models import Coordinate, ServerAd, ServerKind
 from director_wsgi.federation.snapshot import Snapshot, Source
 from director_wsgi.federation.urls import quote_path
-from director_wsgi.redirect import headers, refusals
+from director_wsgi.redirect import headers, refusals, telling
 from director_wsgi.redirect.adaptive import Weighed, draw_caches, draw_origins
 from director_wsgi.redirect.asking import Ask, Told, learn
 from director_wsgi.redirect.candidates import candidates, nothing_is_known, rests_on_evidence
@@ -89,14 +89,20 @@ class Resolver:
         """
         if is_monitoring(request):
             return to_monitoring(request, self._policy.web_url)
+        trace = request.trace
+        began_at = trace.instant()
         case = self._case(request)
+        telling.matched(trace, began_at, case.found)
         origins = self._rank_origins(case) if case.to_origins else case.found.origins.members
         caches = self._rank_caches(case) if case.to_caches else ()
         told = learn(self._ask, self._policy, case, origins, caches)
         if self._policy.when_unknown == "retry" and told and nothing_is_known(origins, caches, told):
             raise refusals.nothing_known(request, self._retry_after_s(origins))
+        began_at = trace.instant()
         choice = self._choose(case, origins, caches, told)
-        return self._tell(case, choice, with_evidence=rests_on_evidence(choice.servers[0], origins, told))
+        with_evidence = rests_on_evidence(choice.servers[0], origins, told)
+        telling.ranked(trace, began_at, choice.servers[0], with_evidence=with_evidence)
+        return self._tell(case, choice, with_evidence=with_evidence)
 
     # -- match
 

@@ -1,20 +1,28 @@
 """What surrounds the requests: configuration, the process, what lives long in it, and what it logs.
 
 Configuration:
-    config      what an operator has set: `Config`, and `load` from a file and the environment
+    config      what an operator has set: `Config`, made of settings and checked
     parameters  the table behind it, one row per parameter
     rows        what a row is made of
     kinds       the kinds of value: how each is read and printed
     durations   Go's notation for lengths of time
     names       which names may be used, and which have no effect
-    yaml_file   the file, read safely
+    sources     where the settings come from, at a start and whenever something has changed
+    reading     what all sources said at one time
+    local_files the main file and those of `ConfigLocations`
+    remote      the document at `Director.ConfigUrl`, fetched, polled, and kept
+    discovery   what the federation's discovery URL tells
+    watch       has a file changed?
+    yaml_file   a document, read safely
     files       the files it names: there, and what they should be?
+    changes     what a new configuration changes, at once or with the next start
     reference   the table and its values, for people to read
 
 The process:
     process     gunicorn's settings and hooks
     start       what is settled at the first start and outlives workers
     last_good   the last good configuration on disk, for the next master
+    private_file  a small file that only the director's user may read
     notify      what systemd is told
     worker      gunicorn's gthread worker, with its errors as JSON
     sockets     the listener: TLS, and a bound on silence

@@ -201,7 +201,7 @@ class _Connection:
     """One connection: reads a request, writes the answer, waits for the client to close. Never blocks.
 
     Attributes:
-        later: What makes the answer, while that is being waited for.
+        later: What makes the answer, while that is being waited for; called on another thread.
     """
 
     def __init__(self, accepted: socket.socket, deadline: Deadline) -> None:
@@ -251,10 +251,14 @@ class _Connection:
         told, self._with_body = _answered(bytes(head), answer) if head else (_TOO_LARGE, True)
         self._received = bytearray()
         if not isinstance(told, Answer):
-            self.later = partial(_made, told)
+            self.later = partial(self._make, told)
             return 0
         self.take(told)  # writing is also where it is left if the client does not take anything yet
         return self._write_or_linger()
+
+    def _make(self, later: Later) -> Answer:
+        # Of a flood nothing is made that nobody waits for any more.
+        return _made(later) if self.socket.fileno() >= 0 else _FAILED
 
     def _write_or_linger(self) -> int:
         if self._unsent:

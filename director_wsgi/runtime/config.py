@@ -1,13 +1,14 @@
-"""The configuration: the table of `parameters`, filled from a file and the environment.
+"""The configuration: the table of `parameters`, filled from settings and the environment.
 
-A later source wins: default, YAML file, environment. Everything that is wrong is reported at once. Names are Pelican's:
-keys of the file in any case, `PELICAN_` and upper case with `_` in the environment. Names of Pelican that mean nothing
-to this director are accepted and listed in `Config.ignored`; an unknown one where all are known is a mistake.
+Which settings there are is the business of `sources`; the environment wins over all of them. Everything that is wrong
+is reported at once. Names are Pelican's: keys of a file in any case, `PELICAN_` and upper case with `_` in the
+environment. Names of Pelican that mean nothing to this director are accepted and listed in `Config.ignored`; an unknown
+one where all are known is a mistake.
 
 Source: Pelican `config/config.go`.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
@@ -25,34 +26,43 @@ from director_wsgi.runtime.parameters import (
     default_state_location,
 )
 from director_wsgi.runtime.rows import Row, variable_of
-from director_wsgi.runtime.yaml_file import Setting, read_settings
+from director_wsgi.runtime.tracing import extra as tracing_extra
+from director_wsgi.runtime.tracing import variables as opentelemetry
+from director_wsgi.runtime.yaml_file import Setting
 
 __all__ = [
+    "DEFAULT_FILE",
     "FILE_VARIABLE",
     "Config",
     "GeoIPOverride",
     "is_own_discovery_host",
-    "load",
     "load_settings",
-    "load_with_settings",
+    "made",
+    "partly_made",
 ]
 
 FILE_VARIABLE: Final = "DIRECTOR_WSGI_CONFIG"
-_DEFAULT_FILE = "pelican.yaml"
+DEFAULT_FILE: Final = "pelican.yaml"
 
 
-def load(environ: Mapping[str, str], cwd: Path) -> Config:
-    """As `load_with_settings`, the configuration alone."""
-    return load_with_settings(environ, cwd)[0]
-
-
-def load_with_settings(environ: Mapping[str, str], cwd: Path) -> tuple[Config, dict[str, Setting]]:
-    """Read, check and complete the configuration.
+def made(
+    settings: Mapping[str, Setting],
+    environ: Mapping[str, str],
+    cwd: Path,
+    *,
+    file: str = "",
+    warnings: tuple[str, ...] = (),
+    is_all: bool = True,
+) -> tuple[Config, dict[str, Setting]]:
+    """The configuration that settings and the environment make, completed and checked.
 
     Args:
-        environ: The environment. `DIRECTOR_WSGI_CONFIG` names the file; without it, `pelican.yaml` in `cwd` is taken if
-            there is one.
+        settings: What was read, by lower-case name; the environment wins over it.
+        environ: The environment.
         cwd: What relative names of files start from.
+        file: What the main file is called; empty if there is none.
+        warnings: What else the configuration is to warn of.
+        is_all: Whether everything that should be read has been. If not, what is missing may be there.
 
     Returns:
         A configuration in which every row, and every relation between rows, is as it must be. Nothing has been asked
@@ -60,36 +70,66 @@ def load_with_settings(environ: Mapping[str, str], cwd: Path) -> tuple[Config, d
         rows, by lower-case name, from wherever.
 
     Raises:
-        ConfigError: With every problem there is; with those of the file alone, if it cannot be understood at all.
+        ConfigError: With every problem there is.
     """
-    file = environ.get(FILE_VARIABLE, "").strip()
-    if not file and files.exists(cwd / _DEFAULT_FILE):
-        file = _DEFAULT_FILE
-    settings = read_settings(cwd / file, file, names.BY_LOWER_NAME) if file else {}
-    loading = _Loading(settings, environ, cwd, file)
+    loading = _Loading(settings, environ, cwd, PARAMETERS, file=file, warnings=warnings, is_all=is_all)
     return loading.config(), loading.obeyed
 
 
+def partly_made(
+    settings: Mapping[str, Setting], environ: Mapping[str, str], cwd: Path, attributes: Container[str]
+) -> Config:
+    """A configuration in which only some rows are as they are set, and all others as if nothing were.
+
+    For what must be known before all is; the arguments are as for `made`.
+
+    Args:
+        settings: As for `made`.
+        environ: As for `made`.
+        cwd: As for `made`.
+        attributes: Of those rows.
+
+    Raises:
+        ConfigError: With every problem of those rows.
+    """
+    parameters = tuple(one for one in PARAMETERS if one.attribute in attributes)
+    return _Loading(settings, environ, cwd, parameters, is_all=False).config()
+
+
 def load_settings(settings: Mapping[str, Setting], environ: Mapping[str, str], cwd: Path) -> Config:
-    """The configuration for what `load_with_settings` has found at another time; no parameter is read elsewhere.
+    """The configuration for what `made` has found at another time; no parameter is read elsewhere.
 
     Raises:
         ConfigError: It is wrong by now: what a file holds is not the business of the settings.
     """
     others = {name: text for name, text in environ.items() if not name.startswith("PELICAN_")}
-    return _Loading(dict(settings), others, cwd, "").config()
+    return made(settings, others, cwd)[0]
 
 
 class _Loading:
-    """One run of `load`: what has been found so far."""
+    """One run of `made`: what has been found so far."""
 
-    def __init__(self, settings: dict[str, Setting], environ: Mapping[str, str], cwd: Path, file: str) -> None:
+    def __init__(
+        self,
+        settings: Mapping[str, Setting],
+        environ: Mapping[str, str],
+        cwd: Path,
+        parameters: tuple[Parameter, ...],
+        *,
+        file: str = "",
+        warnings: tuple[str, ...] = (),
+        is_all: bool,
+    ) -> None:
         self._settings = settings
         self._variables = {name: text for name, text in environ.items() if name.startswith("PELICAN_") and text.strip()}
+        self._standard = opentelemetry.settings(environ)
+        self._is_untraced = opentelemetry.is_disabled(environ)
         self._cwd = cwd
+        self._parameters = parameters
         self._file = file
+        self._is_all = is_all
         self._problems: list[str] = []
-        self._warnings: list[str] = []
+        self._warnings = list(warnings)
         self._ignored: list[str] = []
         self._values: dict[str, Any] = {"config_base": default_config_base(environ)}
         self._sources: dict[str, str] = {}
@@ -97,9 +137,11 @@ class _Loading:
         self.obeyed: dict[str, Setting] = {}
 
     def config(self) -> Config:
-        for parameter in PARAMETERS:
+        for parameter in self._parameters:
             self._read(parameter)
-        self._judge_names()
+        if self._parameters is PARAMETERS:
+            self._judge_names()
+        self._heed_switch()
         self._adopt_base_files()
         self._check_files()
         config = Config(
@@ -108,15 +150,19 @@ class _Loading:
             warnings=tuple(self._warnings),
             sources=MappingProxyType(self._sources),
         )
-        can_be_asked = "discovery_url" in self._sources and not is_own_discovery_host(config)
-        if not (config.registry_url or can_be_asked) and self._wrong.isdisjoint({"registry_url", "discovery_url"}):
+        if not self._may_have_a_registry(config):
             self._problems.append(self._what_is_needed())
-        for attributes, problem in _broken_relations(config):
-            if self._wrong.isdisjoint(attributes):
-                self._problems.append(problem)
+        known = {one.attribute for one in self._parameters} - self._wrong
+        self._problems += (problem for attributes, problem in _broken_relations(config) if known.issuperset(attributes))
         if self._problems:
             raise ConfigError(tuple(self._problems))
         return config
+
+    def _may_have_a_registry(self, config: Config) -> bool:
+        """Whether there is one, or it may stand where nobody has looked yet, or where something else is wrong."""
+        can_be_asked = "discovery_url" in self._sources and not is_own_discovery_host(config)
+        is_hidden = not self._wrong.isdisjoint({"registry_url", "discovery_url", "config_url", "config_locations"})
+        return bool(config.registry_url) or can_be_asked or is_hidden or not self._is_all
 
     def _read(self, parameter: Parameter) -> None:
         setting = self._setting(parameter.row)
@@ -152,11 +198,20 @@ class _Loading:
                 if name == row.formerly:
                     self._warnings.append(f"{name} ({setting.source}) is deprecated; use {row.name}")
                 return setting
-        return None
+        # OpenTelemetry's variables are set for all programs of a site: they are nothing to one that does not trace.
+        return self._standard.get(row.name.lower()) if self._values.get("tracing_enabled") else None
 
     def _refuse(self, parameter: Parameter, setting: Setting, complaint: str) -> None:
         self._wrong.add(parameter.attribute)
         self._problems.append(f"{_said(parameter.row, setting)}: {complaint}")
+
+    def _heed_switch(self) -> None:
+        """Trace nothing if that is switched off for all programs of the site."""
+        if self._is_untraced and self._values.pop("tracing_enabled", False):
+            source = self._sources.pop("tracing_enabled")
+            self._warnings.append(
+                f"Tracing.Enabled = true ({source}): {opentelemetry.DISABLED} is set, so nothing is traced"
+            )
 
     def _judge_names(self) -> None:
         obeyed = {name for one in PARAMETERS for name in (one.row.name, one.row.formerly)}
@@ -181,7 +236,7 @@ class _Loading:
         base = self._cwd / self._values["config_base"]
         found = {
             one.attribute: base / one.row.base_file
-            for one in PARAMETERS
+            for one in self._parameters
             if one.row.base_file and one.attribute not in self._values and files.exists(base / one.row.base_file)
         }
         pair = {"tls_certificate_chain", "tls_key"}
@@ -202,7 +257,7 @@ class _Loading:
         }
 
     def _check_files(self) -> None:
-        for one in PARAMETERS:
+        for one in self._parameters:
             path = self._values.get(one.attribute)
             if not isinstance(path, Path):
                 continue
@@ -218,10 +273,10 @@ class _Loading:
                 self._refuse(one, Setting(one.row.name, str(path), self._sources[one.attribute]), complaint)
 
     def _what_is_needed(self) -> str:
-        read = f"{self._file} does not have it" if self._file else f"there is no {_DEFAULT_FILE} in {self._cwd}"
+        read = f"{self._file} does not have it" if self._file else f"there is no {DEFAULT_FILE} in {self._cwd}"
         return (
             "Federation.RegistryUrl: not set; it is the one parameter without a default. Set it in the file that "
-            f"{FILE_VARIABLE} names, or in ./{_DEFAULT_FILE} ({read}), as `Federation: {{RegistryUrl: "
+            f"{FILE_VARIABLE} names, or in ./{DEFAULT_FILE} ({read}), as `Federation: {{RegistryUrl: "
             "https://registry.example.org}`, or in the environment, as "
             "PELICAN_FEDERATION_REGISTRYURL=https://registry.example.org; or set Federation.DiscoveryUrl, if the "
             "federation has a host of its own that tells it. `director-wsgi demo` needs no configuration."
@@ -235,7 +290,7 @@ def is_own_discovery_host(config: Config) -> bool:
 
 
 def _said(row: Row[Any], setting: Setting) -> str:
-    value = f" = {kinds.shorten(setting.value)}" if isinstance(setting.value, str) else ""
+    value = f" = {kinds.shorten(setting.value)}" if isinstance(setting.value, str) and not row.secret else ""
     return f"{row.name}{value} ({setting.source})"
 
 
@@ -252,6 +307,18 @@ def _broken_relations(config: Config) -> Iterator[tuple[tuple[str, ...], str]]:
         graceful, deadline = map(kinds.DURATION.show, (config.graceful_timeout_s, config.redirect_deadline_s))
         problem = f"Director.GracefulTimeout = {graceful}: expected at least Director.RedirectDeadline"
         yield ("graceful_timeout_s", "redirect_deadline_s"), f"{problem}, which is {deadline}"
+    if (url := config.config_url).startswith("http://") and not kinds.is_loopback_url(url):
+        said = f"Director.ConfigUrl = {kinds.shorten(url)}: expected https, since it is another machine's"
+        if not config.config_url_allow_http:
+            yield ("config_url", "config_url_allow_http"), f"{said}; or set Director.ConfigUrlAllowHttp"
+        elif config.config_token_file is not None:
+            yield ("config_url", "config_token_file"), f"{said}, and Director.ConfigTokenFile is set"
+    if config.tracing_enabled and not tracing_extra.is_installed():
+        problem = f"Tracing.Enabled = true: needs packages that are not installed; {tracing_extra.PIP}"
+        yield ("tracing_enabled",), problem
+    if config.tracing_batch > config.tracing_queue:
+        problem = f"Tracing.BatchSize = {config.tracing_batch}: expected at most Tracing.QueueSize"
+        yield ("tracing_batch", "tracing_queue"), f"{problem}, which is {config.tracing_queue}"
     yield from _broken_tls(config)
 
 

@@ -123,7 +123,7 @@ def ask(config: Config, *, tries: int, fetch: Fetch | None = None, pause: Pause 
     """Ask the discovery URL. Blocks, `ASK_S` for each try and the pauses between them at most.
 
     Args:
-        config: As `config.load` has made it.
+        config: As `config.made` has made it.
         tries: How often to ask, if need be; at least once.
         fetch: Asks once; over the network if left out.
         pause: Waits that many seconds.

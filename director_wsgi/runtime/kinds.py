@@ -185,6 +185,14 @@ def _read_path(value: object) -> Path | None:
     return Path(text) if text else None
 
 
+def _read_paths(value: object) -> tuple[Path, ...]:
+    return tuple(Path(entry) for entry in _read_list(value))
+
+
+def _show_paths(paths: tuple[Path, ...]) -> str:
+    return ", ".join(map(str, paths))
+
+
 def _read_bind(value: object) -> str:
     text = _scalar(value, "host:port or unix:/path").strip()
     if not text:
@@ -264,6 +272,15 @@ def _show_overrides(overrides: tuple[GeoIPOverride, ...]) -> str:
     return ", ".join(f"{one.network} at {one.latitude:g},{one.longitude:g}" for one in overrides)
 
 
+def is_loopback_url(url: str) -> bool:
+    """Whether a URL leads to this machine whoever answers for names: to a loopback address, or to `localhost`."""
+    host = urlsplit(url).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 def shorten(text: str) -> str:
     """A value for a message: quoted, on one line, at most about 80 characters of it."""
     return repr(text if len(text) <= 80 else text[:77] + "…")
@@ -284,6 +301,7 @@ CIDRS: Final[Kind[tuple[str, ...]]] = Kind("list of networks", _read_cidrs, ", "
 NETWORKS: Final[Kind[tuple[str, ...]]] = Kind("list of networks", _read_networks, ", ".join)
 FILE: Final[Kind[Path | None]] = Kind("file", _read_path, lambda path: "" if path is None else str(path))
 DIRECTORY: Final[Kind[Path | None]] = Kind("directory", _read_path, FILE.show)
+DIRECTORIES: Final[Kind[tuple[Path, ...]]] = Kind("list of directories", _read_paths, _show_paths)
 STATE: Final[Kind[Path | None]] = Kind("directory", _read_state, lambda path: IN_MEMORY if path is None else str(path))
 BIND: Final[Kind[str]] = Kind("address", _read_bind, str)
 LOG_LEVEL: Final[Kind[str]] = Kind("text", _read_log_level, str)

@@ -8,16 +8,14 @@ The file holds what was set for the parameters of the table, as it was written, 
 is ours alone: only its owner may read it, and one that others could have written is not believed.
 """
 
-import contextlib
 import json
 import os
-import stat
-import tempfile
 from collections.abc import Mapping, MutableMapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from director_wsgi.runtime import private_file
 from director_wsgi.runtime.discovery import Document
 from director_wsgi.runtime.yaml_file import Setting
 
@@ -28,7 +26,7 @@ HANDED_ON: Final = "DIRECTOR_WSGI_LAST_GOOD"
 """The environment variable by which a master tells the next: the process it is meant for, and where the copy lies."""
 
 _VERSION = 1
-_MAX_BYTES = 4 << 20  # a configuration file may have 1 MiB; escaped, it is longer
+_MAX_BYTES = 8 << 20  # files may have 1 MiB, and so may what is fetched; escaped, it is up to three times as long
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,32 +55,13 @@ def write(directory: Path, copy: Copy) -> Path:
     Raises:
         OSError: It cannot be kept. The one before stays.
     """
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    # Nobody else may read it from the first moment on: mkstemp makes it 0600.
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{NAME}-", dir=directory)
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            json.dump(_to_json(copy), file)
-            file.flush()
-            os.fsync(file.fileno())
-        return Path(temporary).replace(directory / NAME)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            Path(temporary).unlink()
-        raise
+    return private_file.write(directory, NAME, json.dumps(_to_json(copy)))
 
 
 def read(path: Path) -> Copy | None:
     """The copy that lies there; None if there is none, others could have written it, or it is not one of ours."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        with os.fdopen(descriptor, "rb") as file:
-            found = os.fstat(file.fileno())
-            is_ours = stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & 0o077
-            text = file.read(_MAX_BYTES + 1) if is_ours else b""
-    except OSError:
-        return None
-    if len(text) > _MAX_BYTES:
+    text = private_file.read(path, _MAX_BYTES)
+    if text is None:
         return None
     try:
         return _from_json(json.loads(text))

@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Iterable
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, ClassVar
 
 from gunicorn.glogging import Logger
 
@@ -109,17 +109,36 @@ def configure(level: str) -> None:
     logging.basicConfig(level=gunicorn_level(level).upper(), handlers=[handler], force=True)
 
 
+def set_level(level: str) -> None:
+    """Log at Pelican's `level` from now on, in this process; the same level again costs nothing.
+
+    Where an operator's own `--log-config` decides what is logged, it goes on to do so.
+    """
+    if GunicornLogger.is_decided_elsewhere:
+        return
+    name = gunicorn_level(level).upper()
+    for logger in (logging.getLogger(), logging.getLogger("gunicorn.error")):
+        if logging.getLevelName(logger.level) != name:  # to set it empties the caches of all loggers
+            logger.setLevel(name)
+
+
 class GunicornLogger(Logger):  # type: ignore[misc]
     """gunicorn's logger: the director's records and gunicorn's go the same way, in the same shape, safe.
 
     An operator's own `--log-config` decides where records go and how they look; they are made safe all the same.
+
+    Attributes:
+        is_decided_elsewhere: Whether there is such a `--log-config`, in this process.
     """
+
+    is_decided_elsewhere: ClassVar[bool] = False
 
     def setup(self, cfg: Any) -> None:
         """Called by the master at the start and on every HUP; workers inherit what it did."""
         super().setup(cfg)
         root = logging.getLogger()
-        if not (cfg.logconfig or cfg.logconfig_dict or cfg.logconfig_json):
+        GunicornLogger.is_decided_elsewhere = bool(cfg.logconfig or cfg.logconfig_dict or cfg.logconfig_json)
+        if not self.is_decided_elsewhere:
             for handler in self.error_log.handlers:
                 handler.setFormatter(LineFormatter())
             root.handlers[:] = self.error_log.handlers

@@ -68,7 +68,6 @@ _INERT_BY_REASON: Final = {
         "Monitoring.TokenRefreshInterval",
     ),
     "the log goes to standard error": ("Logging.LogLocation",),
-    "one file is read": ("ConfigLocations",),
     "what other servers, or clients, do": (
         "Cache.DirectorTest",
         "Cache.EnableBroker",
@@ -104,7 +103,7 @@ BY_VARIABLE: Final = {variable_of(name): name for name in BY_LOWER_NAME.values()
 SECTIONS: Final = frozenset(one.row.name.rpartition(".")[0].lower() for one in PARAMETERS if "." in one.row.name)
 """Lower-case names that must be mappings."""
 
-_ALL_KNOWN_BELOW: Final = ("Director", "Server.SSRFProtection")
+_ALL_KNOWN_BELOW: Final = ("Director", "Server.SSRFProtection", "Tracing")
 """Where every name is known. A misspelt one elsewhere may be a parameter of another server."""
 
 # A Kubernetes service or a Docker link called `pelican-director` sets these in every container beside it.

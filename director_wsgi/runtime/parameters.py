@@ -20,6 +20,8 @@ from urllib.parse import urlsplit
 from director_wsgi.runtime import kinds
 from director_wsgi.runtime.kinds import GeoIPOverride
 from director_wsgi.runtime.rows import METADATA_KEY, Check, Row, about, between, one_of, row
+from director_wsgi.runtime.tracing import kinds as tracing
+from director_wsgi.runtime.tracing.kinds import TracedRoute
 
 _MIB = 1 << 20
 
@@ -50,7 +52,7 @@ def default_state_location(config_base: Path) -> Path:
 class Config:
     """One configuration, complete and unchangeable; safe to share between threads.
 
-    `config.load` makes it from a file and the environment, and checks it; the constructor checks nothing. What the
+    `config.made` makes it of settings and the environment, and checks it; the constructor checks nothing. What the
     federation's discovery URL has to tell is put in by `runtime.discovery`. What is left empty and can be derived from
     other rows (`web_url`, `discovery_url`, `director_url`, `jwk_url`, `advertise_url`, `sitename`) is filled in by the
     constructor; hence `dataclasses.replace` keeps what was derived before.
@@ -72,6 +74,7 @@ class Config:
             "The registry that decides which servers may advertise which prefixes.",
             default_text="told by `Federation.DiscoveryUrl`, else required",
             check=Check("an http or https URL", bool),
+            live=False,
         )
     )
     discovery_url: str = row(
@@ -79,21 +82,25 @@ class Config:
         "Root of the federation, which is also the issuer of its tokens. Asked at the start for what is not set of the "
         "other four.",
         default_text="`Server.ExternalWebUrl`",
+        live=False,
     )
     director_url: str = row(
         "", kinds.URL, "Federation.DirectorUrl",
         "The director as clients are told of it.",
         default_text="told by `Federation.DiscoveryUrl`, else `Server.ExternalWebUrl`",
+        live=False,
     )
     jwk_url: str = row(
         "", kinds.URL, "Federation.JwkUrl",
         "Where the public keys of the federation are.",
         default_text="told by `Federation.DiscoveryUrl`, else `Server.ExternalWebUrl` + `/.well-known/issuer.jwks`",
+        live=False,
     )
     broker_url: str = row(
         "", kinds.URL, "Federation.BrokerUrl",
         "The connection broker that clients are told of.",
         default_text="told by `Federation.DiscoveryUrl`, else none",
+        live=False,
     )
 
     # --- the director: redirects ----------------------------------------------------------------------------------
@@ -352,7 +359,7 @@ class Config:
     prometheus_url: str = row(
         "", kinds.URL, "Monitoring.PrometheusUrl",
         "A Prometheus that scrapes the federation's servers; the ranking `adaptive` asks it how busy they are.",
-        ours=True,
+        live=False, ours=True,
     )
     health_monitoring_public: bool = row(
         False, kinds.BOOLEAN, "Server.HealthMonitoringPublic",
@@ -423,6 +430,7 @@ class Config:
         None, kinds.FILE, "Server.TLSCACertificateFile",
         "Certificate authorities (PEM) to trust besides the system's.",
         default_text="`${ConfigBase}/certificates/tlsca.pem`, if it exists", base_file="certificates/tlsca.pem",
+        by_content=True,
     )
     tls_skip_verify: bool = row(
         False, kinds.BOOLEAN, "TLSSkipVerify",
@@ -432,16 +440,17 @@ class Config:
         None, kinds.DIRECTORY, "IssuerKeysDirectory",
         "Directory of the private keys (PEM) that sign; the public halves are published. A first key is made if there "
         "is none.",
-        default_text="`${ConfigBase}/issuer-keys`", may_be_missing=True,
+        default_text="`${ConfigBase}/issuer-keys`", live=False, may_be_missing=True,
     )
     issuer_key: Path | None = row(  # noqa: RUF009, it returns a field
         None, kinds.FILE, "IssuerKey",
         "One further private key (PEM).",
-        default_text="`${ConfigBase}/issuer.jwk`, if it exists", base_file="issuer.jwk",
+        default_text="`${ConfigBase}/issuer.jwk`, if it exists", live=False, base_file="issuer.jwk",
     )
     issuer_jwks: Path | None = row(  # noqa: RUF009, it returns a field
         None, kinds.FILE, "Server.IssuerJwks",
         "Further public keys (a JSON Web Key Set) to publish.",
+        live=False,
     )
     ssrf_disabled: bool = row(
         False, kinds.BOOLEAN, "Server.SSRFProtection.Disabled",
@@ -478,6 +487,119 @@ class Config:
             check=Check("a directory", bool),
             live=False,
         ),
+    )
+
+    # --- where the configuration comes from ---------------------------------------------------------------------------
+    config_locations: tuple[Path, ...] = row(
+        (), kinds.DIRECTORIES, "ConfigLocations",
+        "Directories of further files (`*.yaml`, `*.yml`): the directories in this order, the files of each in the "
+        "order of their names; what is set last wins. Only in the main file and in the environment.",
+    )
+    config_url: str = row(
+        "", kinds.URL, "Director.ConfigUrl",
+        "A further YAML document, fetched at the start and then polled; it wins over files, the environment wins over "
+        "it. Must be `https`, unless it is on this machine. Not in that document itself.",
+        ours=True,
+    )
+    config_token_file: Path | None = row(  # noqa: RUF009, it returns a field
+        None, kinds.FILE, "Director.ConfigTokenFile",
+        "A file with the bearer token to send to `Director.ConfigUrl`; read anew for every poll. Not in that document.",
+        ours=True,
+    )
+    config_poll_interval_s: float = row(
+        5.0, kinds.DURATION, "Director.ConfigPollInterval",
+        "How often `Director.ConfigUrl` is asked whether it has changed, give or take a fifth. Not in that document.",
+        check=between(0.1, 3600, "100ms to 1h"), ours=True,
+    )
+    config_url_allow_http: bool = row(
+        False, kinds.BOOLEAN, "Director.ConfigUrlAllowHttp",
+        "Let `Director.ConfigUrl` be plain `http` to another machine: whoever is on the way can then set anything. Not "
+        "with `Director.ConfigTokenFile`. Not in that document.",
+        ours=True,
+    )
+
+    # --- tracing ------------------------------------------------------------------------------------------------------
+    tracing_enabled: bool = row(
+        False, kinds.BOOLEAN, "Tracing.Enabled",
+        "Tell an OpenTelemetry collector what becomes of requests. Needs `pip install 'director-wsgi[tracing]'`. "
+        "`OTEL_SDK_DISABLED=true` in the environment switches it off all the same.",
+        ours=True,
+    )
+    tracing_endpoint: str = row(
+        "http://localhost:4318/v1/traces", kinds.URL, "Tracing.Endpoint",
+        "Where spans are posted to, the path included: OTLP over HTTP.",
+        check=Check("an http or https URL", bool), ours=True,
+    )
+    tracing_protocol: str = row(
+        "http/protobuf", kinds.TEXT, "Tracing.Protocol",
+        "How. There is one way only; the row is there to refuse variables that ask for another.",
+        check=Check("http/protobuf", "http/protobuf".__eq__), ours=True,
+    )
+    tracing_headers: tuple[tuple[str, str], ...] = row(
+        (), tracing.HEADERS, "Tracing.Headers",
+        "Headers to send with them, a list of `name=value`: by which the collector knows us, mostly.",
+        ours=True, secret=True,
+    )
+    tracing_ca_file: Path | None = row(  # noqa: RUF009, it returns a field
+        None, kinds.FILE, "Tracing.CACertificateFile",
+        "Certificate authorities (PEM) to trust for the collector, besides the system's.",
+        default_text="`Server.TLSCACertificateFile`", by_content=True, ours=True,
+    )
+    tracing_compression: str = row(
+        "none", kinds.TEXT, "Tracing.Compression",
+        "How spans are packed.",
+        check=one_of("none", "gzip"), ours=True,
+    )
+    tracing_timeout_s: float = row(
+        3.0, kinds.DURATION, "Tracing.ExportTimeout",
+        "Longest time for one post.",
+        check=between(0.01, 60, "10ms to 1m"), ours=True,
+    )
+    tracing_interval_s: float = row(
+        5.0, kinds.DURATION, "Tracing.ExportInterval",
+        "How long spans wait for company.",
+        check=between(0.01, 300, "10ms to 5m"), ours=True,
+    )
+    tracing_queue: int = row(
+        2048, kinds.INTEGER, "Tracing.QueueSize",
+        "Spans of a worker that may wait to be sent; more are dropped, and counted.",
+        check=between(1, 100_000), ours=True,
+    )
+    tracing_batch: int = row(
+        512, kinds.INTEGER, "Tracing.BatchSize",
+        "Most spans of one post.",
+        check=between(1, 10_000), ours=True,
+    )
+    tracing_sampler: str = row(
+        "parentbased_traceidratio", kinds.TEXT, "Tracing.Sampler",
+        "Which requests are traced, by OpenTelemetry's names. `parentbased_…`: if the client says whether it traces "
+        "the request, its word counts.",
+        check=one_of(
+            "always_on", "always_off", "traceidratio", "parentbased_always_on", "parentbased_always_off",
+            "parentbased_traceidratio",
+        ),
+        ours=True,
+    )
+    tracing_ratio: float = row(
+        1.0, tracing.NUMBER, "Tracing.SamplerRatio",
+        "How many of them, for the samplers that end in `ratio`: 0 is none, 1 is all.",
+        check=between(0, 1), ours=True,
+    )
+    tracing_service_name: str = row(
+        "", kinds.TEXT, "Tracing.ServiceName",
+        "What the director is called at the collector.",
+        default_text="`pelican-director`", ours=True,
+    )
+    tracing_resource: tuple[tuple[str, str], ...] = row(
+        (), tracing.ATTRIBUTES, "Tracing.ResourceAttributes",
+        "What else is said of it, a list of `name=value`.",
+        ours=True,
+    )
+    tracing_routes: tuple[TracedRoute, ...] = row(
+        (), tracing.ROUTES, "Tracing.Routes",
+        "What the spans of single routes are called, and say besides: a YAML list of `{Route, Span, Attributes}`, the "
+        "attributes a list of `name=value`. In both, `{method}` and `{route}` are filled in.",
+        ours=True,
     )
 
     # fmt: on

@@ -34,9 +34,11 @@ from director_wsgi.runtime.admin import AdminServer, Answer, Asked, Later
 from director_wsgi.runtime.admin_listener import admin_listener
 from director_wsgi.runtime.config import Config
 from director_wsgi.runtime.cores import seats
+from director_wsgi.runtime.handover import hand_over
 from director_wsgi.runtime.log import gunicorn_level
 from director_wsgi.runtime.notify import notifier
 from director_wsgi.runtime.sockets import bound_silence, number_for_systemd, server_context
+from director_wsgi.runtime.spawning import outlive_shortage, use_heartbeats
 
 SPARE_CONNECTIONS = 32
 """Connections a worker accepts beyond its threads: those kept alive and idle. Few, so that overload shows at the door
@@ -56,8 +58,8 @@ MOST_DESCRIPTORS = 65_536
 _logger = logging.getLogger("director_wsgi.process")
 
 
-class _Director(Protocol):
-    """What the hooks need of `app.Director`."""
+class _Part(Protocol):
+    """What the hooks need of a part of the application that has a life of its own."""
 
     def start(self) -> None: ...
 
@@ -102,9 +104,6 @@ worker_connections = threads + SPARE_CONNECTIONS
 timeout = 30
 graceful_timeout = math.ceil(_config.graceful_timeout_s) + END_S
 keepalive = 5
-if os.access("/dev/shm", os.W_OK):  # noqa: S108, gunicorn makes a private file there
-    # The heartbeat is a file's time stamp; on a disk that stalls it would look like a worker that does.
-    worker_tmp_dir = "/dev/shm"  # noqa: S108
 
 # How large: a token of 7 kB must pass, in a header or in a query. 8190 is the most gunicorn can bound.
 limit_request_line = 8190
@@ -182,7 +181,10 @@ def on_starting(server: Any) -> None:
     if problems:
         start.refuse(tuple(problems))
     _follow_threads(server.cfg)
+    use_heartbeats()
+    outlive_shortage(server)
     notifier.take_over(os.environ)
+    hand_over(server)
     _settle(server)
     _logger.info("director_wsgi %s for %s", __version__, _config.web_url)
     _tell_of_cores(server.cfg.workers)
@@ -280,10 +282,10 @@ def _open_more() -> None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-def _director_of(worker: Any) -> _Director | None:
-    """The director that the worker serves; `None` for another application, such as one to compare with."""
-    director: _Director | None = _extensions(worker).get("director")
-    return director
+def _parts(worker: Any) -> list[_Part]:
+    """Those of the worker's application, in the order in which they begin; none of one that only compares."""
+    found = _extensions(worker)
+    return [found[name] for name in ("director", "reloads") if name in found]
 
 
 def _extensions(worker: Any) -> dict[str, Any]:
@@ -299,9 +301,8 @@ def post_worker_init(worker: Any) -> None:
     # which takes 40 ms, and every thread waits for it.
     gc.collect()
     gc.freeze()
-    director = _director_of(worker)
-    if director is not None:
-        director.start()
+    for part in _parts(worker):
+        part.start()
     _serve_operators(worker)  # with the first request: a reload's new worker is not to say that it is not ready yet
     cores = ",".join(map(str, sorted(os.sched_getaffinity(0))))
     _logger.info("Worker ready: %d threads on core %s", worker.cfg.threads, cores)
@@ -327,15 +328,17 @@ def worker_exit(server: Any, worker: Any) -> None:  # noqa: ARG001, gunicorn cou
     admin: AdminServer | None = getattr(worker, "admin", None)
     if admin is not None:
         admin.stop(Deadline.after(0.0))  # it ends meanwhile
-    director = _director_of(worker)
-    if director is not None:
-        _drain(director)
+    _drain(_parts(worker))
     logging.shutdown()
     os._exit(status)
 
 
-def _drain(director: _Director) -> None:
-    drain = threading.Thread(target=director.close, name="drain", daemon=True)
+def _drain(parts: list[_Part]) -> None:
+    def close() -> None:
+        for part in reversed(parts):
+            part.close()
+
+    drain = threading.Thread(target=close, name="drain", daemon=True)
     try:
         drain.start()
     except RuntimeError as error:  # the system has no thread left; the end of the process gives everything back as well

@@ -11,6 +11,7 @@ _HEADINGS = {
     "Federation": "The federation",
     "Director": "The director",
     "Server": "The server",
+    "Tracing": "Tracing",
     "": "Keys, places and the rest",
 }
 
@@ -66,7 +67,7 @@ def values(config: Config) -> Iterator[str]:
     for one in PARAMETERS:
         value = getattr(config, one.attribute)
         source = config.sources.get(one.attribute) or ("derived" if _is_derived(one, value) else "default")
-        yield f"{one.row.name} = {one.row.kind.show(value)}  # {source}"
+        yield f"{one.row.name} = {one.row.shown(value)}  # {source}"
 
 
 def _is_derived(parameter: Parameter, value: object) -> bool:

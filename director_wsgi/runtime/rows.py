@@ -13,6 +13,9 @@ T = TypeVar("T")
 
 METADATA_KEY: Final = "row"
 
+MASKED: Final = "(secret)"
+"""Stands for a value that nobody is shown."""
+
 
 @dataclass(frozen=True, slots=True)
 class Kind(Generic[T]):
@@ -58,6 +61,8 @@ class Row(Generic[T]):
         formerly: A name that Pelican has replaced by this one; counts if this one is not set.
         base_file: Below `ConfigBase`; taken if nothing is configured and it exists. Only for files.
         may_be_missing: That there is no such file is no mistake: it is made, or comes later. Only for files.
+        by_content: Another content of the file is another configuration. Only for files that nobody else watches.
+        secret: Nobody is shown the value: no message, no log, no list of values.
     """
 
     name: str
@@ -71,11 +76,17 @@ class Row(Generic[T]):
     formerly: str = ""
     base_file: str = ""
     may_be_missing: bool = False
+    by_content: bool = False
+    secret: bool = False
 
     @property
     def variable(self) -> str:
         """The environment variable that sets it."""
         return variable_of(self.name)
+
+    def shown(self, value: T) -> str:
+        """A value as an operator may see it; an empty text for nothing."""
+        return MASKED if self.secret and value else self.kind.show(value)
 
 
 def variable_of(name: str) -> str:

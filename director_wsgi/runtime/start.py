@@ -15,15 +15,15 @@ that runs well.
 import logging
 import sys
 from collections.abc import Mapping, MutableMapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn
 
 from director_wsgi.errors import ConfigError
 from director_wsgi.limits.deadline import Clock, monotonic
 from director_wsgi.runtime import discovery, last_good
-from director_wsgi.runtime.config import Config, load_settings, load_with_settings
-from director_wsgi.runtime.yaml_file import Setting
+from director_wsgi.runtime.config import Config, load_settings
+from director_wsgi.runtime.sources import TRIES, Reading, Sources
 
 FIRST_START = "DIRECTOR_WSGI_FIRST_START"
 """The environment variable that holds the instant of the first start, in seconds of the monotonic clock."""
@@ -39,8 +39,11 @@ class _Memory:
     """What a forked worker inherits. Written by the main thread of a process only."""
 
     last_good: Config | None = None
-    settings: Mapping[str, Setting] = field(default_factory=dict)
+    reading: Reading | None = None
     """What `last_good` was made of."""
+    read_at: float = 0.0
+    """When that was read, on the monotonic clock."""
+    sources: Sources | None = None
     copy: Path | None = None
     """Where it lies on disk."""
     complaint: str = ""
@@ -79,8 +82,9 @@ def load_config(environ: MutableMapping[str, str], directory: Path) -> Config:
         _memory.told = before.told
     _memory.complaint = ""
     try:
-        config, settings = load_with_settings(environ, directory)
-        config = _ask(config, is_cold=before is None and _memory.last_good is None)
+        is_cold = before is None and _memory.last_good is None
+        reading = _read(environ, directory, tries=TRIES if is_cold else 1)
+        reading = reading.completed(_ask(reading.get(), is_cold=is_cold))
     except ConfigError as error:
         kept = _kept(before, environ, directory)
         if kept is None:
@@ -93,22 +97,89 @@ def load_config(environ: MutableMapping[str, str], directory: Path) -> Config:
             raise
         _logger.exception("The configuration cannot be read; the last good one stays in force")
     else:
-        _memory.last_good, _memory.settings = config, settings
-        return config
+        _memory.last_good, _memory.reading, _memory.read_at = reading.config, reading, monotonic()
+        return reading.get()
     _memory.complaint = "The configuration is wrong; the last good one is in force. The log says what is wrong"
     return kept
 
 
+def _read(environ: Mapping[str, str], directory: Path, *, tries: int) -> Reading:
+    found = sources(directory)
+    try:
+        reading = found.read(environ, tries=tries)
+    finally:
+        found.rest()  # workers are forked
+    if found.remote_problem:
+        _memory.complaint = "Director.ConfigUrl does not answer; what it said before is in force"
+    return reading
+
+
+def sources(directory: Path) -> Sources:
+    """Where this process reads its configuration; in a worker, a copy of its master's, which knows what that has seen.
+
+    Args:
+        directory: As for `load_config`; that of the first call counts.
+    """
+    if _memory.sources is None:
+        _memory.sources = Sources(directory)
+    return _memory.sources
+
+
+def reading() -> Reading | None:
+    """What the configuration in force was read from, by the master; None if there is none yet."""
+    return _memory.reading
+
+
+def read_at() -> float:
+    """When `reading` was made, on the monotonic clock, which all processes of a machine share."""
+    return _memory.read_at
+
+
+def complete(config: Config) -> Config:
+    """What a configuration leaves to the discovery URL, filled in: as it was told, if it is the one asked before.
+
+    For whoever watches the sources. Another URL is asked, once, for `discovery.ASK_S` at most.
+
+    Raises:
+        ConfigError: It does not tell what the director cannot do without.
+    """
+    if not discovery.missing(config):
+        return config
+    known = _known(config)
+    if known is not None:
+        return discovery.completed(config, known)
+    try:
+        told = discovery.ask(config, tries=1)
+    except discovery.DiscoveryFailed as error:
+        return discovery.completed_without(config, str(error))
+    found = discovery.completed(config, told)
+    _memory.told = config.discovery_url, told
+    return found
+
+
 def _kept(before: last_good.Copy | None, environ: Mapping[str, str], directory: Path) -> Config | None:
-    """The last good configuration: the one in memory, else the one of the master before; None if there is none."""
-    if _memory.last_good is None and before is not None:
+    """The last good configuration: in memory, or on disk if workers have read a later one, or the last master's.
+
+    None if there is none.
+    """
+    copy = before if _memory.last_good is None else _copy_of_workers()
+    if copy is not None:
         try:
-            config = _remember(load_settings(before.settings, environ, directory))
+            config = _remember(load_settings(copy.settings, environ, directory))
         except ConfigError as error:
             _logger.error("The last good configuration is wrong by now: %s", "; ".join(error.problems))  # noqa: TRY400, the trace says nothing more
         else:
-            _memory.last_good, _memory.settings = config, before.settings
+            _memory.last_good, _memory.reading = config, Reading.of(config, copy.settings)
+            _memory.read_at = monotonic()
     return _memory.last_good
+
+
+def _copy_of_workers() -> last_good.Copy | None:
+    """The copy on disk, if it is not what this master has put there."""
+    found = None if _memory.copy is None else last_good.read(_memory.copy)
+    if found is None or _memory.reading is None or found.settings == dict(_memory.reading.settings):
+        return None
+    return found
 
 
 def settle(environ: MutableMapping[str, str], directory: Path, *, is_kept: bool = True) -> None:
@@ -129,10 +200,29 @@ def settle(environ: MutableMapping[str, str], directory: Path, *, is_kept: bool 
     if config is None or config.state_location is None or not is_kept:
         return
     try:
-        copy = last_good.Copy(settings=_memory.settings, told=_memory.told)
-        _memory.copy = last_good.write(config.state_location, copy)
+        if _memory.reading is not None:
+            keep(_memory.reading, directory)
     except OSError as error:
         _logger.warning("No copy of the configuration can be kept in %s: %s", config.state_location, error.strerror)
+
+
+def keep(reading: Reading, directory: Path) -> None:
+    """Keep a copy of a reading that is in force, for the next master and for starts while its sources are away.
+
+    In the master, or in a worker that has put in force what the master has not read.
+
+    Args:
+        reading: A good one.
+        directory: As for `load_config`.
+
+    Raises:
+        OSError: It cannot be kept. The one before stays.
+    """
+    place = reading.get().state_location
+    if place is not None:
+        copy = last_good.Copy(settings=reading.settings, told=_memory.told)
+        _memory.copy = last_good.write(place, copy)
+        sources(directory).keep(reading)
 
 
 def hand_on(environ: MutableMapping[str, str]) -> None:

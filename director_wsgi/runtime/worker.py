@@ -34,6 +34,7 @@ from typing import Any
 
 from gunicorn import util
 from gunicorn.http import errors, message, wsgi
+from gunicorn.workers import gthread
 from gunicorn.workers.gthread import _DEFER, DEFAULT_WORKER_DATA_TIMEOUT, ThreadWorker
 
 from director_wsgi import __version__
@@ -51,6 +52,10 @@ LINGER_S = 1.0
 
 LINGER_BYTES = 1 << 40
 """How much it may send in that time: as much as it can. gunicorn's 64 KiB is less than the kernel's buffers hold."""
+
+KEPT_AT_THE_END_S = 0.5
+"""How long a worker that ends waits for a request that may be under way to it on a connection that is kept: longer than
+one takes around the world. gunicorn's 2 s would be so much more of nobody listening whenever a director restarts."""
 
 READ_METHODS = frozenset({"POST"})
 """Requests whose bodies the director reads: advertisements."""
@@ -165,6 +170,7 @@ class DirectorWorker(ThreadWorker):  # type: ignore[misc]
         """Main thread, after the fork."""
         wsgi.SERVER = SERVER
         message.RFC9112_TARGET_INVALID = TARGET_INVALID
+        gthread.STOP_KEEPALIVE_LINGER = KEPT_AT_THE_END_S
         self.last_shortage_at = -SHORTAGE_LOGGED_S
         try:
             super().init_process()

@@ -1,4 +1,4 @@
-"""Read a YAML file from which a configuration comes, without believing anything in it.
+"""Read a YAML document from which a configuration comes, without believing anything in it.
 
 Only the syntax tree is made, never an object: scalars stay the strings that were written, and `2s`, `on` and `0x10` are
 left to whoever knows what they should be. Size, depth and the number of values are bounded, aliases counted as often as
@@ -6,7 +6,7 @@ they are used.
 """
 
 from collections.abc import Container, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -30,30 +30,55 @@ class Setting:
     Attributes:
         name: As written, sections joined by dots: `Director.StatTimeout`; or a variable of the environment.
         value: A string, a list of values, a dict of values by lower-case key, or None where nothing follows the name.
-        source: `file:line`, or the name of the variable.
+        source: `file:line`, `URL:line`, or the name of the variable.
     """
 
     name: str
-    value: object
+    value: object = field(repr=False)  # it may be a secret
     source: str
 
 
-def read_settings(path: Path, shown: str, leaves: Container[str]) -> dict[str, Setting]:
-    """Every value in a file.
+def read_content(path: Path, shown: str) -> bytes:
+    """What is in a file.
 
     Args:
         path: The file.
         shown: How messages call it.
+
+    Raises:
+        ConfigError: It cannot be read, or is too long.
+    """
+    try:
+        # A pipe or a device could keep us waiting, or never end.
+        if path.exists() and not path.is_file():
+            raise ConfigError((f"{shown}: expected a file",))
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise ConfigError((f"{shown}: cannot be read: {error.strerror}",)) from None
+    except ValueError:
+        raise ConfigError((f"{shown!r}: expected the name of a file",)) from None
+    if len(content) > MAX_BYTES:
+        raise ConfigError((f"{shown}: longer than {MAX_BYTES} bytes",))
+    return content
+
+
+def parse_settings(content: bytes, shown: str, leaves: Container[str]) -> dict[str, Setting]:
+    """Every value in a document.
+
+    Args:
+        content: All of it; whoever has read it has bounded its length.
+        shown: How messages call it.
         leaves: Lower-case names below which nothing is a name of its own; a mapping found there is a value.
 
     Returns:
-        The settings by lower-case name; empty for an empty file.
+        The settings by lower-case name; empty for an empty document.
 
     Raises:
-        ConfigError: It cannot be read, is too long, is not UTF-8, not YAML or not a mapping, nests too deeply, has too
-            many values, or names something twice (upper and lower case do not differ).
+        ConfigError: It is not UTF-8, not YAML or not a mapping, nests too deeply, has too many values, or names
+            something twice (upper and lower case do not differ).
     """
-    root = _compose(_read_text(path, shown), shown)
+    root = _compose(_decode(content, shown), shown)
     if root is None or root.tag == _NULL:
         return {}
     if not isinstance(root, yaml.MappingNode):
@@ -72,19 +97,7 @@ def read_settings(path: Path, shown: str, leaves: Container[str]) -> dict[str, S
     return settings
 
 
-def _read_text(path: Path, shown: str) -> str:
-    try:
-        # A pipe or a device could keep us waiting, or never end.
-        if path.exists() and not path.is_file():
-            raise ConfigError((f"{shown}: expected a file",))
-        with path.open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise ConfigError((f"{shown}: cannot be read: {error.strerror}",)) from None
-    except ValueError:
-        raise ConfigError((f"{shown!r}: expected the name of a file",)) from None
-    if len(content) > MAX_BYTES:
-        raise ConfigError((f"{shown}: longer than {MAX_BYTES} bytes",))
+def _decode(content: bytes, shown: str) -> str:
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -11,9 +11,11 @@ Then there is one wait for all, and only for who holds a permit of the lane: unt
 client is gone.
 """
 
+import math
 import random
 import threading
 from collections.abc import Callable, Collection
+from dataclasses import replace
 from functools import partial
 
 from director_wsgi.federation.models import ServerAd
@@ -24,6 +26,9 @@ from director_wsgi.limits.ttl import TTLTable
 from director_wsgi.outbound.client import Failure
 from director_wsgi.runtime.clients import Watchable
 from director_wsgi.runtime.leases import LeaseError, Leases
+from director_wsgi.runtime.tracing import attributes as say
+from director_wsgi.runtime.tracing.span import OFF, Trace
+from director_wsgi.stat import telling
 from director_wsgi.stat.asking import Inbox, Terms, WaitingLanes, is_there, wait_for_answers
 from director_wsgi.stat.evidence import PUBLIC, Evidence, Presence, Reason
 from director_wsgi.stat.flight import CIRCUIT_OPEN, FlightKey, HeadFlight, Known, Question, Shared
@@ -79,7 +84,8 @@ class StatEngine:
     ) -> None:
         self.lanes = WaitingLanes(policy.lanes)
         self._timeout_s = policy.timeout_s
-        self._absence_s = policy.lifetimes.absence_s
+        self._disbelief_s = policy.disbelief_s
+        self._settled_at = -math.inf  # when the answers of earlier policies are forgotten
         self._clock = clock
         self._roster = Roster(
             policy=policy,
@@ -104,6 +110,7 @@ class StatEngine:
         namespace: str = "",
         patience: Patience = Patience.BEST,
         client: Watchable | None = None,
+        trace: Trace = OFF,
     ) -> tuple[Evidence, ...]:
         """Ask each server whether it has the object.
 
@@ -117,17 +124,20 @@ class StatEngine:
             namespace: Whom the wait is charged to, so that no namespace takes the whole lane.
             patience: How much has to be known before the answer may go out.
             client: By which the client's going is noticed; None if that can't be told.
+            trace: Of the request. A part of it is begun if memory does not answer for all.
 
         Returns:
             `results[i]` is what is known of the object at `servers[i]`. Who has not answered is UNKNOWN: TIMED_OUT
             if it is still being asked, NO_SLOT if it was too busy to be asked, CIRCUIT_OPEN if it is not asked for
             now, NOT_ASKED if it was not to be asked. Nothing a server does raises.
         """
-        question = Question(path=path, bearer=bearer, authority=authority, after=self._written.get(path))
+        question = Question(path=path, bearer=bearer, authority=authority, after=self._written.get(path), trace=trace)
         answers = self._recall(servers, question)
         has_enough = patience is Patience.FIRST and any(is_there(answer) for answer in answers.values())
         if len(answers) < len(servers) and not has_enough and not deadline.has_passed():
-            self._ask_others(servers, answers, question, Terms(deadline, namespace, patience, client))
+            with trace.child("stat") as span:
+                asked = replace(question, trace=span) if span.is_recorded else question
+                self._ask_others(servers, answers, asked, Terms(deadline, namespace, patience, client))
         self._count(not_asked=len(servers) - len(answers))
         return tuple(answers.get(index, _NOT_ASKED) for index in range(len(servers)))
 
@@ -138,7 +148,7 @@ class StatEngine:
         the write may arrive after it: for as long as such an answer could be remembered. Whoever asks from now on
         does not join such a HEAD either.
         """
-        self._written.put(path, object(), self._absence_s + self._timeout_s)
+        self._written.put(path, object(), max(self._disbelief_s, self._settled_at - self._clock()))
 
     def heard_from(self, data_url: str) -> None:
         """The server has advertised itself, or passed a test: if it is not being asked for now, that is worth a try."""
@@ -161,6 +171,24 @@ class StatEngine:
         what = sickness(evidence)
         if known is not None and what is not None and not says_nothing(evidence):
             known.health.breaker.hint_sick(what)
+
+    def adopt(self, policy: StatPolicy) -> None:
+        """Go by another policy from now on, in all but `lanes`, which is for good.
+
+        What was learned stays: breakers keep their states, servers the number of slots that was found out to be right,
+        as far as it is within the new bounds, and evidence its lifetime. HEADs under way end by their own timeout. If
+        slots or threads become fewer, none under way is cut short, and none begins until enough have ended; if more,
+        who waits for a slot gets one at once.
+
+        The same policy again changes nothing and costs nothing. Any number of threads may ask meanwhile; for one thread
+        at a time, besides that of `share`. Does not wait, and raises nothing.
+        """
+        before_s, self._disbelief_s = self._disbelief_s, max(self._disbelief_s, policy.disbelief_s)
+        self._timeout_s = policy.timeout_s
+        self._roster.adopt(policy)
+        if before_s > policy.disbelief_s:
+            self._settled_at = max(self._settled_at, self._clock() + before_s)
+        self._disbelief_s = policy.disbelief_s
 
     def share(self, workers: int) -> None:
         """Be one of so many workers that ask the same servers: what the operator allows is meant for all together.
@@ -223,13 +251,15 @@ class StatEngine:
             if recalled.is_due:
                 self._refresh(known, servers[index], question)
         self._count(remembered=len(answers))
+        if answers:
+            question.trace.set(say.REMEMBERED, len(answers))
         return answers
 
     def _refresh(self, known: Known, server: ServerAd, question: Question) -> None:
         """Ask again before memory ends; detached from the request that noticed."""
         pass_ = known.health.breaker.admit()
         if pass_ is not None:
-            head = self._flight(known, server, question, pass_, refreshed=1)
+            head = self._flight(known, server, question, pass_, detached="refresh", refreshed=1)
             self._detach(head, server, question, head.launch_nowait)
 
     # -- the other gates
@@ -271,6 +301,7 @@ class StatEngine:
                 else:
                     known.health.breaker.undecided(pass_)
                     self._count(joined=1)
+                    telling.joined(question.trace, server)
             is_gone = wait_for_answers(
                 inbox,
                 answers,
@@ -289,6 +320,15 @@ class StatEngine:
         left = [index for index in seats if index not in answers and index not in no_slot]
         answers.update(dict.fromkeys(no_slot, _NO_SLOT) | dict.fromkeys(left, _TIMED_OUT))
         self._count(no_slot=len(no_slot), left=len(left), gone=int(is_gone))
+        telling.gates(
+            question.trace,
+            answers.values(),
+            asked=len(led),
+            joined=len(seats) - len(led),
+            no_slot=len(no_slot),
+            left=len(left),
+            is_gone=is_gone,
+        )
 
     def _without_asking(self, known: Known, question: Question) -> Evidence:
         """What is said of a server that is not asked since its breaker is open."""
@@ -300,8 +340,8 @@ class StatEngine:
         """Find out whether the server is well again; detached, so that nobody's request waits for a sick server."""
         public_path = known.evidence.public_path
         if public_path is not None:
-            question = Question(path=public_path, bearer=None, authority=PUBLIC)
-        head = self._flight(known, server, question, pass_, probed=1)
+            question = Question(path=public_path, bearer=None, authority=PUBLIC, trace=question.trace)
+        head = self._flight(known, server, question, pass_, detached="probe", probed=1)
         self._detach(head, server, question, head.launch)
 
     def _detach(
@@ -315,7 +355,7 @@ class StatEngine:
                 head.give_up()
 
     def _flight(
-        self, known: Known, server: ServerAd, question: Question, pass_: Pass, **also_counts: int
+        self, known: Known, server: ServerAd, question: Question, pass_: Pass, *, detached: str = "", **also_counts: int
     ) -> HeadFlight:
         return HeadFlight(
             known,
@@ -325,6 +365,7 @@ class StatEngine:
             timeout_s=self._timeout_s,
             clock=self._clock,
             count=partial(self._count, asked=1, **also_counts),
+            detached=detached,
         )
 
     def _count(self, **gates: int) -> None:

@@ -157,6 +157,20 @@ class EvidenceTable:
         self._table: TTLTable[tuple[str, str], _Kept] = TTLTable(capacity, clock)
         self._public: str | None = None  # replaced by whoever learns; any recent one will do
 
+    def adopt(self, lifetimes: Lifetimes, capacity: int) -> None:
+        """Remember so long, and so much, from now on. What was learned before keeps its lifetime.
+
+        If there is less room, the least recently used goes. The same again changes nothing.
+        """
+        self._lifetimes = lifetimes
+        if capacity != self._table.capacity:
+            self._table.resize(capacity)
+
+    @property
+    def lifetimes(self) -> Lifetimes:
+        """How long each kind holds that is learned now."""
+        return self._lifetimes
+
     def recall(self, path: str, authority: str) -> Recalled | None:
         """What is known of `path` by this authority and still holds; None if nothing."""
         kept = self._table.get((path, authority))
@@ -174,7 +188,15 @@ class EvidenceTable:
             return None
         return replace(kept.evidence, stale_s=self._clock() - kept.learned_at)
 
-    def remember(self, path: str, authority: str, evidence: Evidence, *, is_public: bool = False) -> None:
+    def remember(
+        self,
+        path: str,
+        authority: str,
+        evidence: Evidence,
+        *,
+        is_public: bool = False,
+        asked_under: Lifetimes | None = None,
+    ) -> None:
         """Keep it for as long as such evidence holds, in place of what was there.
 
         That the server could not be asked does not take the place of a presence that may still have to serve.
@@ -184,8 +206,12 @@ class EvidenceTable:
             authority: Whose evidence it is.
             evidence: What was learned.
             is_public: It was asked without a token.
+            asked_under: The lifetimes when it was asked, if they may have been others: then it holds for the shorter
+                of the two, since whoever disbelieves old answers for a while could not know of a longer one.
         """
-        ttl_s = self._lifetimes.of(evidence) * (1 - JITTER * self._generator.random())
+        lifetimes = self._lifetimes
+        longest_s = min(one.of(evidence) for one in (lifetimes, asked_under or lifetimes))
+        ttl_s = longest_s * (1 - JITTER * self._generator.random())
         if ttl_s <= 0:
             return
         is_present = evidence.presence is Presence.PRESENT
@@ -195,7 +221,7 @@ class EvidenceTable:
             self._public = path
         now = self._clock()
         kept = _Kept(evidence, now, now + ttl_s * (REFRESH_AT if is_present else 2.0), now + ttl_s)
-        self._table.put((path, authority), kept, ttl_s + (self._lifetimes.stale_s if is_present else 0.0))
+        self._table.put((path, authority), kept, ttl_s + (lifetimes.stale_s if is_present else 0.0))
 
     def __len__(self) -> int:
         """Pieces of evidence kept, those included that hold no more and may have to serve."""

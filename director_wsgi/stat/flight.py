@@ -17,11 +17,13 @@ from director_wsgi.limits.coalesce import Flight
 from director_wsgi.limits.deadline import Clock, Deadline
 from director_wsgi.limits.slots import Place
 from director_wsgi.outbound.client import Cancellation
-from director_wsgi.stat.evidence import Evidence, EvidenceTable, Reason
+from director_wsgi.runtime.tracing.span import OFF, Trace
+from director_wsgi.stat.evidence import Evidence, EvidenceTable, Lifetimes, Reason
 from director_wsgi.stat.head import Client, head
 from director_wsgi.stat.health import ServerHealth
 from director_wsgi.stat.results import Results
 from director_wsgi.stat.server import Bulkhead
+from director_wsgi.stat.telling import begun, ended
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,12 +36,14 @@ class Question:
         authority: Under whose name the answer is kept.
         after: The last write of the object that was let through before it was asked, if that was not long ago: an
             answer to who asked before the write is none to who asks after it.
+        trace: On whose behalf; of several who share a HEAD, the one who asked first.
     """
 
     path: str
     bearer: str | None = field(repr=False)
     authority: str = field(repr=False)
     after: object | None = field(default=None, repr=False)
+    trace: Trace = field(default=OFF, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -88,6 +92,7 @@ class HeadFlight:
         timeout_s: Longest life of the HEAD, from slot to answer.
         clock: Monotonic seconds.
         count: Told once when the HEAD begins.
+        detached: Why it is made, if nobody waits for it: `refresh`, `probe`.
     """
 
     # _lock guards _state, _place, _cancellation and _is_unwanted; nothing is called under it.
@@ -102,6 +107,7 @@ class HeadFlight:
         timeout_s: float,
         clock: Clock,
         count: Callable[[], None],
+        detached: str = "",
     ) -> None:
         self._known = known
         self._server = server
@@ -110,12 +116,16 @@ class HeadFlight:
         self._timeout_s = timeout_s
         self._clock = clock
         self._count = count
+        self._detached = detached
+        self._span = OFF
+        self._asked_at = clock()
         self._lock = threading.Lock()
         self._state = _State.WAITING
         self._place: Place | None = None
         self._cancellation: Cancellation | None = None
         self._is_unwanted = False
         self._began_at = 0.0
+        self._asked_under: Lifetimes | None = None
 
     @property
     def is_waiting(self) -> bool:
@@ -161,7 +171,10 @@ class HeadFlight:
             self._landed(CIRCUIT_OPEN)
             return
         self._count()
+        self._asked_under = self._known.evidence.lifetimes
         self._began_at = self._clock()
+        waited_s = self._began_at - self._asked_at
+        self._span = begun(self._question.trace, self._server, self._detached, queued_s=waited_s)
         cancellation = self._known.bulkhead.start(self._ask, self._landed)
         with self._lock:
             self._cancellation = cancellation
@@ -182,6 +195,7 @@ class HeadFlight:
             bearer=self._question.bearer,
             deadline=Deadline(self._began_at + self._timeout_s, self._clock),
             cancellation=cancellation,
+            trace=self._span.headers(),
         )
 
     def _landed(self, evidence: Evidence) -> None:
@@ -190,11 +204,18 @@ class HeadFlight:
             self._state = _State.ENDED
         known, question = self._known, self._question
         took_s = self._clock() - self._began_at
+        ended(self._span, evidence)
         try:
             known.health.learned(self._pass, evidence, took_s=took_s, in_flight=known.bulkhead.in_flight + 1)
             known.heed_limit()
             known.results.count(evidence, is_cached=False)
-            known.evidence.remember(question.path, question.authority, evidence, is_public=question.bearer is None)
+            known.evidence.remember(
+                question.path,
+                question.authority,
+                evidence,
+                is_public=question.bearer is None,
+                asked_under=self._asked_under,
+            )
         finally:
             # A flight that is never settled would be joined for ever.
             self._flight.settle(evidence)

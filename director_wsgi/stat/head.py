@@ -8,6 +8,7 @@ may cost the server a read of the whole object.
 
 import re
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Protocol
 
 from director_wsgi.federation.urls import quote_path
@@ -29,6 +30,10 @@ class Client(Protocol):
         cancellation: Cancellation | None = None,
     ) -> Answer:
         """One exchange; raises OutboundError only."""
+        ...
+
+    def keep(self, connections: int) -> None:
+        """Keep so many connections open between questions from now on, at most; must neither wait nor raise."""
         ...
 
     def close(self) -> None:
@@ -64,6 +69,7 @@ def head(
     bearer: str | None,
     deadline: Deadline,
     cancellation: Cancellation,
+    trace: Mapping[str, str] = MappingProxyType({}),
 ) -> Evidence:
     """Ask one server for one object. Nothing the server does raises.
 
@@ -75,8 +81,9 @@ def head(
             the server would refuse it, and asking without it would ask for somebody else.
         deadline: When the HEAD ends, whoever waits for it.
         cancellation: By which another thread ends it earlier; then the reason is CLOSED.
+        trace: Headers by which the server learns for which trace it works.
     """
-    headers = {}
+    headers = dict(trace)
     if bearer is not None:
         if not _SENDABLE.fullmatch(bearer):
             return Evidence.unknown(Reason.NOT_ASKED)

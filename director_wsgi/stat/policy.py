@@ -39,3 +39,8 @@ class StatPolicy:
     lifetimes: Lifetimes = field(default_factory=Lifetimes)
     capacity: int = 2000
     breaker: BreakerSettings = field(default_factory=BreakerSettings)
+
+    @property
+    def disbelief_s(self) -> float:
+        """How long after a write absences are not believed: the longest that one from before it may be remembered."""
+        return self.timeout_s + self.lifetimes.absence_s

@@ -3,7 +3,7 @@
 import random
 import threading
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from urllib.parse import urlsplit
 
@@ -28,6 +28,10 @@ INITIAL_SLOTS = 16
 """What a server that has not been asked before is given at once, by all workers, if its concurrency adapts."""
 
 
+Fit = Callable[[AdaptiveLimit, int, int], None]
+"""How a limit takes new bounds, the least and the most."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Held:
     """What is held of one server."""
@@ -36,11 +40,37 @@ class _Held:
     lease: Lease[Bulkhead]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Terms:
+    """What holds now of all servers; replaced as a whole."""
+
+    policy: StatPolicy
+    workers: int
+
+    @property
+    def threads(self) -> int:
+        """How many threads this worker may have."""
+        return share_of(self.policy.threads, self.workers)
+
+    @property
+    def bounds(self) -> tuple[int, int]:
+        """Between how many slots this worker gives to one server."""
+        most = share_of(self.policy.slots, self.workers)
+        return min(LEAST_SLOTS, most) if self.policy.adapts else most, most
+
+    @property
+    def initial(self) -> int:
+        """How many slots it gives to a server that has not been asked before."""
+        least, most = self.bounds
+        return min(max(least, share_of(INITIAL_SLOTS, self.workers)), most)
+
+
 class Roster:
     """The servers. Any number of threads at once.
 
     Slots, threads and connections are leased; what a server has said and how well it answers belongs to it as long as
-    it is advertised. Of slots and threads this is given the share of one worker, which may change at any time.
+    it is advertised. Of slots and threads this is given the share of one worker. That may change at any time, and so
+    may the policy.
 
     Args:
         policy: What the operator decided.
@@ -50,7 +80,8 @@ class Roster:
         clock: Monotonic seconds.
     """
 
-    # _lock guards _held, _workers and _is_closed; nothing is called under it.
+    # _lock guards _held, _terms and _is_closed; nothing is called under it. _terms is read without it: whoever has done
+    # something by terms that were replaced meanwhile does it again, by those of now.
 
     def __init__(
         self,
@@ -61,7 +92,7 @@ class Roster:
         generator: random.Random,
         clock: Clock,
     ) -> None:
-        self._policy = policy
+        self._terms = _Terms(policy, workers=1)
         self._build_client = build_client
         self._leases = leases
         self._generator = generator
@@ -70,7 +101,6 @@ class Roster:
         self._threads = Threads(policy.threads, self._bulkheads)
         self._lock = threading.Lock()
         self._held: dict[str, _Held] = {}
-        self._workers = 1
         self._is_closed = False
 
     def get(self, data_url: str) -> Known | None:
@@ -95,7 +125,7 @@ class Roster:
         if known is not None:
             return known
         lease = self._leases.acquire(
-            ("stat", server.data_url, self._policy.slots, self._build_client),
+            ("stat", server.data_url),
             partial(self._build, server),
             Bulkhead.close,
             deadline=deadline,
@@ -109,7 +139,7 @@ class Roster:
         if held is None:
             raise LeaseError("closed")
         if held is made:
-            self._fit(held.known)  # the share may have changed since it was built
+            self._fit(held.known, AdaptiveLimit.rescale)  # the terms may have changed since it was built
         return held.known
 
     def share(self, workers: int) -> None:
@@ -117,13 +147,18 @@ class Roster:
         if workers < 1:
             raise ValueError("there is at least one worker")
         with self._lock:
-            if workers == self._workers:
+            if workers == self._terms.workers:
                 return
-            self._workers = workers
-            held = tuple(self._held.values())
-        self._threads.resize(share_of(self._policy.threads, workers))
-        for one in held:
-            self._fit(one.known)
+            self._terms = replace(self._terms, workers=workers)
+        self._fit_all(AdaptiveLimit.rescale)
+
+    def adopt(self, policy: StatPolicy) -> None:
+        """Go by another policy; see `StatEngine.adopt`. For one thread at a time."""
+        with self._lock:
+            if policy == self._terms.policy:
+                return
+            self._terms = replace(self._terms, policy=policy)
+        self._fit_all(AdaptiveLimit.bound)
 
     @property
     def thread_limit(self) -> int:
@@ -158,8 +193,9 @@ class Roster:
             return [held.known.bulkhead for held in self._held.values()]
 
     def _introduce(self, bulkhead: Bulkhead) -> Known:
-        policy, clock = self._policy, self._clock
-        least, most = self._bounds(self._workers)
+        terms, clock = self._terms, self._clock
+        policy = terms.policy
+        least, most = terms.bounds
         limit = AdaptiveLimit(least=least, initial=bulkhead.slots.limit, most=most, clock=clock)
         breaker = Breaker(policy.breaker, clock, random.Random(self._generator.random()))
         evidence = EvidenceTable(
@@ -171,7 +207,8 @@ class Roster:
         return Known(bulkhead, ServerHealth(breaker, limit), evidence)
 
     def _build(self, server: ServerAd) -> Bulkhead:
-        slots = self._policy.slots
+        terms = self._terms
+        slots = terms.policy.slots
         bulkhead = Bulkhead(
             _host(server.base_url),
             slots=slots,
@@ -179,23 +216,30 @@ class Roster:
             threads=self._threads,
             clock=self._clock,
         )
-        workers = self._workers
-        least, most = self._bounds(workers)
-        bulkhead.slots.resize(min(max(least, share_of(INITIAL_SLOTS, workers)), most))
+        bulkhead.slots.resize(terms.initial)
         return bulkhead
 
-    def _bounds(self, workers: int) -> tuple[int, int]:
-        """Between how many slots a worker gives to one server."""
-        most = share_of(self._policy.slots, workers)
-        return min(LEAST_SLOTS, most) if self._policy.adapts else most, most
+    def _fit_all(self, fit: Fit) -> None:
+        """Treat all servers by the terms of now; those that are met in this moment are treated by who meets them."""
+        terms = None
+        while terms is not self._terms:
+            terms = self._terms
+            self._threads.resize(terms.threads)
+        with self._lock:
+            held = tuple(self._held.values())
+        for one in held:
+            self._fit(one.known, fit)
 
-    def _fit(self, known: Known) -> None:
-        """Give a server the slots that this worker's share allows, also if the share changes meanwhile."""
-        workers = None
-        while workers != self._workers:
-            workers = self._workers
-            known.health.limit.rescale(*self._bounds(workers))
+    def _fit(self, known: Known, fit: Fit) -> None:
+        """Treat a server by the terms of now, also if they change meanwhile."""
+        terms = None
+        while terms is not self._terms:
+            terms = self._terms
+            known.bulkhead.adopt(terms.policy.slots)
+            fit(known.health.limit, *terms.bounds)
             known.heed_limit()
+            known.health.breaker.adopt(terms.policy.breaker)
+            known.evidence.adopt(terms.policy.lifetimes, terms.policy.capacity)
 
 
 def state_of(data_url: str, known: Known) -> ServerState:

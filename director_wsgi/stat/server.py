@@ -98,7 +98,7 @@ class Bulkhead:
 
     Attributes:
         slots: The door. Whoever has taken a slot hands it over by `start`, or releases it.
-        most: How many questions may ever be in flight; `slots` may be fewer for a while.
+        most: How many slots there may be at most; there may be fewer for a while.
     """
 
     # _lock guards every attribute that changes. Under it an executor is made, asked to run a job and told to end, but
@@ -127,6 +127,19 @@ class Bulkhead:
         self._flights: set[Cancellation] = set()
         self._peak = 0  # of flights since the last `trim`
         self._is_closed = False
+
+    def adopt(self, most: int) -> None:
+        """Let there be so many slots at most; to be called before `slots` become more than before.
+
+        An executor that could not have as many threads is replaced: its idle threads end now, the others with their
+        job. The same again changes nothing.
+        """
+        with self._lock:
+            before, self.most = self.most, most
+        if most != before:
+            self._client.keep(most)
+        if most > before:
+            self.give_threads_back()
 
     def start(self, job: Job, tell: Tell) -> Cancellation:
         """Begin a job on a thread of this server; does not wait.

@@ -76,7 +76,7 @@ def nowhere(_server: ServerAd, _deadline: Deadline) -> None:
 
 
 class Publish(Protocol):
-    """Told what was admitted: the object that the directory holds. It must not wait."""
+    """Told what was admitted: the object that the directory holds. The sender's answer waits for it."""
 
     def __call__(self, ad: ServerAd, lifetime_s: float, *, is_heeded: bool) -> None:
         """`is_heeded`: whether the registry vouches for the server's name, so that filters heed what it says."""
@@ -128,6 +128,11 @@ class Admission:
         self._counted = AdCounts()
         self._turns = threading.BoundedSemaphore(TURNS)
         self._reading = threading.Lock()  # held while a long one is parsed, which waits for nothing
+
+    def adopt(self, *, default_lifetime_s: float, help_text: str) -> None:
+        """Let the next advertisements that do not say when they end live so long, and tell who is refused this."""
+        self._default_lifetime_s = default_lifetime_s
+        self._help = help_text
 
     @property
     def counts(self) -> Mapping[str, int]:

@@ -67,6 +67,10 @@ class FedTokens:
         self._counts: Counter[str] = Counter()
         self._counts_lock = threading.Lock()
 
+    def adopt(self, *, lifetime_s: float) -> None:
+        """Let the next tokens be good for so many seconds."""
+        self._lifetime_s = lifetime_s
+
     @property
     def counts(self) -> Mapping[str, int]:
         """Requests by what became of them: `issued`, or the name of the error."""

@@ -148,6 +148,17 @@ class Inquiries:
         """
         return self._pool.stop(deadline)
 
+    def adopt(self, *, timeout_s: float) -> None:
+        """Let one admission wait so long, and one question take so long, from the next one on.
+
+        What is being waited for now keeps its deadline; what is known, and that the registry is silent, stays.
+        """
+        self._timeout_s = timeout_s
+        self._silence.adopt(longest_question_s=timeout_s)
+        self.approvals.adopt(timeout_s=timeout_s)
+        self.key_sets.adopt(timeout_s=timeout_s)
+        self.names.adopt(timeout_s=timeout_s)
+
     @contextmanager
     def open(self, deadline: Deadline) -> Iterator["Inquiry"]:
         """The questions of one admission; what it holds is given back at the end."""

@@ -94,6 +94,10 @@ class Questions(Generic[V]):
         self._counts: Counter[str] = Counter()
         self._counts_lock = threading.Lock()
 
+    def adopt(self, *, timeout_s: float) -> None:
+        """Let one question take so long, from the next one that goes out on."""
+        self._timeout_s = timeout_s
+
     @property
     def counts(self) -> Mapping[str, int]:
         """Questions that went out, by what came of them: `answered`, `refused`, `senseless`, `silent`, `failed`."""

@@ -45,6 +45,10 @@ class Silence:
         self._pause_s = 0.0
         self._probe_at = -math.inf
 
+    def adopt(self, *, longest_question_s: float) -> None:
+        """Wait so long for the outcome of the next probe; a pause under way stays as it is."""
+        self._longest_question_s = longest_question_s
+
     @property
     def length_s(self) -> float:
         """Seconds since it was found silent; 0.0 while it answers."""

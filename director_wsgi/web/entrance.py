@@ -7,9 +7,9 @@ redirects are made from.
 
 import contextlib
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from werkzeug.routing import BaseConverter
@@ -17,6 +17,8 @@ from werkzeug.routing import BaseConverter
 from director_wsgi.errors import BadRequest
 from director_wsgi.redirect.paths import clean, split_target
 from director_wsgi.runtime import log
+from director_wsgi.runtime.tracing.tracer import Tracer
+from director_wsgi.web import tracing
 from director_wsgi.web.responses import error_response
 
 if TYPE_CHECKING:
@@ -63,19 +65,46 @@ class AnythingConverter(BaseConverter):
 
 
 class Entrance:
-    """WSGI middleware; runs on a handler thread."""
+    """WSGI middleware; runs on a handler thread.
 
-    def __init__(self, app: "WSGIApplication") -> None:
+    Args:
+        app: What is behind it.
+        tracer: Told what becomes of requests; None: nobody is.
+    """
+
+    def __init__(self, app: "WSGIApplication", tracer: Tracer | None = None) -> None:
         self._app = app
+        self._tracer = tracer
 
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         """Answer a request, or hand it on."""
         job_id = environ[JOB_ID] = job_id_of(environ)
         token = log.job_id.set(job_id)
+        tracer = self._tracer
         try:
-            return self._answer(environ, start_response, job_id)
+            if tracer is None or environ.get("PATH_INFO") in tracing.UNTRACED:
+                return self._answer(environ, start_response, job_id)
+            return self._answer_traced(tracer, environ, start_response, job_id)
         finally:
             log.job_id.reset(token)
+
+    def _answer_traced(
+        self, tracer: Tracer, environ: "WSGIEnvironment", start_response: "StartResponse", job_id: str
+    ) -> Iterable[bytes]:
+        trace = environ[tracing.TRACE] = tracing.begin(tracer, environ, job_id)
+        if not trace.is_recorded:
+            return self._answer(environ, start_response, job_id)
+        status = 0
+
+        def start(line: str, headers: list[tuple[str, str]], *error: Any) -> Callable[[bytes], object]:
+            nonlocal status
+            status = int(line[:3])
+            return start_response(line, headers, *error)
+
+        try:
+            return self._answer(environ, start, job_id)
+        finally:
+            tracing.end(trace, tracer, environ, job_id, status)
 
     def _answer(self, environ: "WSGIEnvironment", start_response: "StartResponse", job_id: str) -> Iterable[bytes]:
         try:

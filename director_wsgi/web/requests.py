@@ -11,8 +11,10 @@ from director_wsgi.redirect.geo import parse_coordinate
 from director_wsgi.redirect.request import Endpoint, ObjectRequest
 from director_wsgi.runtime.clients import ClientWatch
 from director_wsgi.runtime.durations import parse_duration
+from director_wsgi.runtime.tracing.span import OFF
 from director_wsgi.web.addresses import TrustedProxies
 from director_wsgi.web.tokens import read_token
+from director_wsgi.web.tracing import TRACE
 
 Environ = Mapping[str, Any]
 
@@ -86,6 +88,7 @@ class RequestReader:
             job_id=job_id,
             deadline=self._deadline(timeout),
             client=self.clients.of(connection) if connection is not None else None,
+            trace=environ.get(TRACE, OFF),
         )
 
     def _deadline(self, timeout: str | None) -> Deadline:

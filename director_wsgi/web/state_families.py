@@ -52,6 +52,12 @@ def of(state: State, ads: SharedAds) -> Collect:
             ("how",),
             [(("unsaid",), told.lost), (("refused",), ads.refused)],
         )
+        yield counter(
+            "director_wsgi_state_late_total",
+            "Advertisements that were answered before the worker had shared them.",
+            (),
+            [((), told.late)],
+        )
         yield from _age(state)
 
     return collect

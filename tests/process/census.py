@@ -21,7 +21,6 @@ ASK = signal.SIGRTMIN
 """To a worker of `counted`: write down the names of your threads."""
 
 _NUMBERS = re.compile(r"[-_]?\d+")
-_HEARTBEAT = re.compile(r"/wgunicorn-\w+")
 
 
 @dataclass(frozen=True)
@@ -67,7 +66,7 @@ def census(pid: int) -> Census:
 
 def _kind(target: str) -> str:
     if target.startswith("/"):
-        return _NUMBERS.sub("", _HEARTBEAT.sub("/wgunicorn", target.removesuffix(" (deleted)")))
+        return _NUMBERS.sub("", target.removesuffix(" (deleted)"))
     return target.partition(":")[0]
 
 

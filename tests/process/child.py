@@ -10,7 +10,7 @@ import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -82,9 +82,12 @@ class Child:
 
     Attributes:
         state: Where the director keeps its state.
+        environ: Its environment.
     """
 
-    def __init__(self, arguments: list[str], environ: Mapping[str, str], directory: Path) -> None:
+    def __init__(
+        self, arguments: list[str], environ: Mapping[str, str], directory: Path, under: Sequence[str] = ()
+    ) -> None:
         self._output = directory / f"output-{time.monotonic_ns()}"
         environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
         environment |= {
@@ -96,9 +99,10 @@ class Child:
         }
         default = Path(environment["PELICAN_CONFIGBASE"]) / "director"
         self.state = Path(environment.get("PELICAN_DIRECTOR_STATELOCATION", default))
+        self.environ = environment
         with self._output.open("wb") as output:
             self._process = subprocess.Popen(
-                [GUNICORN, *arguments],
+                [*under, GUNICORN, *arguments],
                 cwd=directory,
                 env=environment,
                 stdin=subprocess.DEVNULL,
@@ -173,9 +177,16 @@ class Child:
 
 
 @contextlib.contextmanager
-def run(directory: Path, *arguments: str, environ: Mapping[str, str]) -> Iterator[Child]:
-    """Start gunicorn in `directory` and kill its whole group at the end, whatever happened."""
-    child = Child(list(arguments), environ, directory)
+def run(directory: Path, *arguments: str, environ: Mapping[str, str], under: Sequence[str] = ()) -> Iterator[Child]:
+    """Start gunicorn in `directory` and kill its whole group at the end, whatever happened.
+
+    Args:
+        directory: Where it starts.
+        arguments: Gunicorn's.
+        environ: More of its environment.
+        under: A command that becomes the one that follows it, as `env` does.
+    """
+    child = Child(list(arguments), environ, directory, under)
     try:
         yield child
     finally:

@@ -5,6 +5,7 @@ and a listening socket that `systemd-socket-activate` hands over.
 """
 
 import contextlib
+import http.client
 import itertools
 import json
 import os
@@ -253,6 +254,59 @@ def test_nobody_below_the_master_can_speak_for_it(tmp_path: Path, systemd: Syste
         os.kill(worker, signal.SIGTERM)
         child.wait_for_output("Worker ready", 2)
         assert systemd.is_silent(0.2)
+
+
+# -- a reload leaves no gap
+
+
+def test_while_a_new_worker_loads_the_old_one_answers(tmp_path: Path) -> None:
+    with run(tmp_path, *WITH_SETTINGS, "tests.process.unhurried:application", environ=ENVIRON) as child:
+        child.wait_until_ready()
+        (old,) = child.workers()
+        wait = tmp_path / "wait"
+        wait.touch()
+        child.signal(signal.SIGHUP)
+        child.wait_for_output("Booting worker", 2)
+        for _ in range(20):  # a second in all: gunicorn alone would have ended it long ago
+            assert shown(child)["pid"] == old
+            time.sleep(0.05)
+        wait.unlink()
+        wait_for_others(child, [old])
+        (new,) = child.workers()
+        assert shown(child)["pid"] == new
+        end(child)
+
+
+def test_a_new_worker_that_dies_is_not_waited_for(tmp_path: Path) -> None:
+    with run(tmp_path, *WITH_SETTINGS, "tests.process.unhurried:application", environ=ENVIRON) as child:
+        child.wait_until_ready()
+        (old,) = child.workers()
+        wait = tmp_path / "wait"
+        wait.touch()
+        child.signal(signal.SIGHUP)
+        child.wait_for_output("Booting worker", 2)
+        (young,) = set(child.workers()) - {old}
+        os.kill(young, signal.SIGKILL)
+        wait.unlink()
+        child.wait_for_output("Worker ready", 2)
+        wait_for_others(child, [old, young])
+        end(child)
+
+
+def test_a_worker_that_ends_still_answers_on_a_connection_that_is_kept_and_then_closes_it(tmp_path: Path) -> None:
+    with run(tmp_path, *WITH_SETTINGS, STAND_IN, environ=ENVIRON) as child:
+        child.wait_until_ready()
+        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", child.port, timeout=10)) as kept:
+            kept.request("GET", "/")
+            kept.getresponse().read()
+            (worker,) = child.workers()
+            os.kill(worker, signal.SIGTERM)
+            kept.auto_open = 0
+            kept.request("GET", "/")
+            answer = kept.getresponse()
+            assert (answer.status, answer.getheader("Connection")) == (200, "close")
+        wait_for_others(child, [worker])
+        end(child)
 
 
 # -- sockets of systemd's

@@ -72,6 +72,25 @@ def test_who_was_taken_with_the_last_descriptor_is_served(tmp_path: Path) -> Non
         assert "Traceback" not in child.output
 
 
+def test_a_master_without_descriptors_keeps_its_workers_and_replaces_them_when_it_has_some_again(
+    tmp_path: Path,
+) -> None:
+    with run(tmp_path, *SERVED, "-w", "2", environ=ENVIRON) as child:
+        child.wait_for_output("Worker ready", 2)
+        killed, kept = child.workers()
+        limit = resource.prlimit(child.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(child.pid, resource.RLIMIT_NOFILE, (LOWEST, limit[1]))
+        os.kill(killed, signal.SIGKILL)
+        child.wait_for_output("Cannot start a worker, and go on with the 1 there are: [Errno 24] Too many open files")
+        assert child.ask(VERSION).status == 200
+        assert child.workers() == [kept]
+        resource.prlimit(child.pid, resource.RLIMIT_NOFILE, limit)
+        child.wait_for_output("Worker ready", 3)
+
+        assert child.ask(VERSION).status == 200
+        assert "Traceback" not in child.output
+
+
 def test_replacements_that_cannot_start_follow_each_other_until_one_can(tmp_path: Path) -> None:
     lack = tmp_path / "lack"
     with run(tmp_path, *SERVED, BREATHLESS, environ=ENVIRON | {FILE_VARIABLE: str(lack)}) as child:

@@ -102,8 +102,10 @@ def test_a_worker_that_is_killed_is_not_missed_and_its_successor_knows_all(fleet
     servers = fleet.servers(5)
     wait_until(lambda: fleet.all_know(servers), "all know")
     before = fleet.child.workers()
-    with load(fleet.child.port, servers, rate_per_s=60, seconds=4) as asking:
+    last = fleet.server()
+    with fleet.lines() as lines, load(fleet.child.port, servers, rate_per_s=60, seconds=4) as asking:
         wait_until(lambda: time.monotonic() > asking.starts_at + 1, "the load")
+        assert last.advertise(lines.by_worker[before[0]]).status == 200
         later = asking.first_after(dies(before[0]))
         outcomes = asking.outcomes()
     assert 0 < later < len(outcomes)
@@ -112,7 +114,7 @@ def test_a_worker_that_is_killed_is_not_missed_and_its_successor_knows_all(fleet
     assert {number: what for number, what in failed.items() if number >= later} == {}
     assert len(failed) <= 3, failed
     fleet.wait_for_workers(len(before), others_than=before[:1])
-    assert fleet.all_know(servers)
+    assert fleet.all_know([*servers, last]), "what was acknowledged is known"
     end(fleet.child)
 
 

@@ -1,6 +1,7 @@
 """What a fault server can do to a connection or a request. Each is a function; its name is how it is asked for."""
 
 import contextlib
+import hashlib
 import socket
 import struct
 from collections.abc import Callable, Mapping
@@ -97,6 +98,15 @@ def ok(
 def status(visit: Visit, *, code: int, body: bytes = b"", headers: Mapping[str, str] | None = None) -> bool:
     """This status."""
     return _reply(visit, code, body, headers)
+
+
+@fault
+def document(visit: Visit, *, body: bytes = b"{}", kind: str = "application/yaml") -> bool:
+    """A document that its server knows again: 304 for whoever has it already."""
+    etag = f'"{hashlib.sha256(body).hexdigest()}"'
+    is_known = visit.seen is not None and visit.seen.headers.get("if-none-match") == etag
+    headers = {"ETag": etag, "Content-Type": kind}
+    return _reply(visit, 304, b"", headers) if is_known else _reply(visit, 200, body, headers)
 
 
 @fault

@@ -1,13 +1,14 @@
 """Fixtures for tests against real servers on loopback."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import pytest
 
 from director_wsgi.limits.deadline import Deadline
-from director_wsgi.outbound.client import Answer, HttpClient, NameResolver, TlsTrust
+from director_wsgi.outbound.client import Answer, HttpClient, NameResolver, Terms, TlsTrust
 from tests.servers.authority import Authority, Certificate
 from tests.servers.faults import FaultServer
 
@@ -18,8 +19,15 @@ class MakeServer(Protocol):
     def __call__(self, *, tls: bool = False, certificate: Certificate | None = None) -> FaultServer: ...
 
 
+@dataclass(frozen=True)
+class Allowing:
+    """Rules for addresses, made of a function."""
+
+    allowed: Callable[[str], bool]
+
+
 class MakeClient(Protocol):
-    """Makes a client that trusts the throw-away authority, unless told otherwise."""
+    """Makes a client that trusts the throw-away authority, unless told otherwise: by parts of terms, or all of them."""
 
     def __call__(self, **options: Any) -> HttpClient: ...
 
@@ -56,7 +64,10 @@ def make_client(names: NameResolver, test_ca: Authority) -> Iterator[MakeClient]
     with ExitStack() as stack:
 
         def make(**options: Any) -> HttpClient:
-            usual: dict[str, Any] = {"names": names, "trust": TlsTrust(test_ca.ca_file), "user_agent": "test"}
+            about: dict[str, Any] = {"trust": TlsTrust(test_ca.ca_file)}
+            about |= {name: options.pop(name) for name in ("trust", "rules", "connect_timeout_s") if name in options}
+            terms = Terms(**about)
+            usual: dict[str, Any] = {"names": names, "terms": lambda: terms, "user_agent": "test"}
             client = HttpClient(**(usual | options))
             stack.callback(client.close)
             return client

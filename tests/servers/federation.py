@@ -27,7 +27,7 @@ from werkzeug.test import Client, EnvironBuilder
 from director_wsgi.app import Director, create_app
 from director_wsgi.federation.models import NamespaceAd, ServerAd
 from director_wsgi.limits.deadline import Deadline
-from director_wsgi.outbound.client import Answer, HttpClient, TlsTrust
+from director_wsgi.outbound.client import Answer, HttpClient, Terms, TlsTrust
 from director_wsgi.outbound.names import NameResolver
 from director_wsgi.runtime.config import Config
 from tests.make import at, cache, origin
@@ -138,7 +138,8 @@ class Federation:
         self._stack = ExitStack()
         self._fresh = count()
         self._names = NameResolver()
-        self._trust = TlsTrust(authority.ca_file)
+        terms = Terms(trust=TlsTrust(authority.ca_file))
+        self._terms = lambda: terms
         usual = {"registry_url": "https://127.0.0.1:1", "web_url": "https://director.example.org"}
         config = Config(**(usual | settings))
         self._app = create_app(config, make_client=self._make_client)
@@ -150,7 +151,7 @@ class Federation:
         return TalliedClient(
             self.tally,
             names=self._names,
-            trust=self._trust,
+            terms=self._terms,
             user_agent="pelican-director/test",
             connections=connections,
         )
@@ -234,6 +235,7 @@ class Federation:
             servers = tuple(map(self._name, urls))
         else:
             message = response.get_data(as_text=True)
+        response.close()  # what was held for it is given back
         return Told(path, response.status_code, servers, message, tuple(response.headers.items()))
 
     def _name(self, url: str) -> str:

@@ -10,7 +10,7 @@ import pytest
 
 from director_wsgi.limits.deadline import Deadline
 from director_wsgi.runtime import admin
-from director_wsgi.runtime.admin import MAX_CONNECTIONS, MAX_REQUEST_BYTES, AdminServer, Answer, Asked
+from director_wsgi.runtime.admin import MAX_CONNECTIONS, MAX_REQUEST_BYTES, AdminServer, Answer, Asked, Later
 from tests.fakes import FakeClock
 
 GET = b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -36,7 +36,7 @@ class Door:
     def __init__(self, listener: socket.socket, stack: ExitStack, **more: Callable[[], object]) -> None:
         self.listener = listener
         self._stack = stack
-        self.server = AdminServer(listener, answer, **more)  # type: ignore[arg-type]
+        self.server = AdminServer(listener, more.pop("answer", answer), **more)  # type: ignore[arg-type]
 
     def call(self, sent: bytes = b"") -> socket.socket:
         client = socket.create_connection(self.listener.getsockname(), timeout=10)
@@ -115,6 +115,31 @@ def test_of_too_many_the_oldest_makes_room_for_the_newest(make_door: Callable[..
     assert all(has_ended(client) for client in silent[: 2 * MAX_CONNECTIONS])
     silent[-1].sendall(GET)
     assert read(silent[-1]).endswith(b"/livez")
+
+
+def test_what_takes_a_while_is_not_made_for_those_who_had_to_make_room(make_door: Callable[..., Door]) -> None:
+    made: list[str] = []
+    begun, goes_on = threading.Event(), threading.Event()
+
+    def later(asked: Asked) -> Later:
+        def make() -> Answer:
+            begun.set()
+            goes_on.wait(10)
+            made.append(asked.path)
+            return Answer(status=200, body=b"made")
+
+        return make
+
+    door = make_door(answer=later, clock=FakeClock())
+    number = 3 * MAX_CONNECTIONS
+    paths = [f"/{n}" for n in range(number)]
+    first = door.call(f"GET {paths[0]} HTTP/1.1\r\n\r\n".encode())
+    assert begun.wait(10)
+    others = [door.call(f"GET {path} HTTP/1.1\r\n\r\n".encode()) for path in paths[1:]]
+    assert all(has_ended(client) for client in (first, *others[: number - MAX_CONNECTIONS - 1]))
+    goes_on.set()
+    assert read(others[-1]).endswith(b"made")
+    assert made == [paths[0], *paths[-MAX_CONNECTIONS:]]
 
 
 def test_who_is_not_ready_in_time_is_closed_whatever_it_sends(make_door: Callable[..., Door]) -> None:

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from director_wsgi.runtime import discovery
-from director_wsgi.runtime.config import Config, load
+from director_wsgi.runtime.config import Config
 from director_wsgi.runtime.discovery import PATH, DiscoveryFailed, Document, ask, fetch_once
+from director_wsgi.runtime.sources import load
 from tests.servers.authority import Authority
 from tests.servers.conftest import MakeServer
 from tests.servers.faults import FaultServer

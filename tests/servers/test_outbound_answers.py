@@ -12,7 +12,7 @@ from director_wsgi.limits.deadline import Deadline
 from director_wsgi.outbound.client import Answer, Failure, HttpClient, NameResolver, OutboundError
 from director_wsgi.outbound.names import Found
 from tests.fakes import FakeClock
-from tests.servers.conftest import MakeClient, MakeServer, head
+from tests.servers.conftest import Allowing, MakeClient, MakeServer, head
 from tests.servers.faults import FaultServer, black_hole
 
 BOTH = pytest.mark.parametrize("tls", [False, True], ids=["http", "https"])
@@ -396,7 +396,7 @@ def test_a_dead_address_leaves_the_next_a_share_of_the_time(fault_server: MakeSe
 
 def test_a_forbidden_address_is_not_connected_to(fault_server: MakeServer, make_client: MakeClient) -> None:
     server = fault_server()
-    client = make_client(allow_address=lambda ip: ip != "127.0.0.1")
+    client = make_client(rules=Allowing(lambda ip: ip != "127.0.0.1"))
     for host in ("127.0.0.1", "one.example"):
         with pytest.raises(OutboundError) as failed:
             client.send("HEAD", f"http://{host}:{server.port}/", deadline=Deadline.after(10.0))
@@ -412,7 +412,7 @@ def test_of_several_addresses_the_allowed_are_tried(fault_server: MakeServer, ma
         asked.append(ip)
         return ip == "127.0.0.1"
 
-    client = make_client(allow_address=allow)
+    client = make_client(rules=Allowing(allow))
     assert client.send("HEAD", f"http://two.example:{server.port}/", deadline=Deadline.after(10.0)).status == 200
     assert asked == ["127.0.0.9", "127.0.0.1"]
 

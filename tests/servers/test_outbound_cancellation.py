@@ -10,7 +10,7 @@ import pytest
 from director_wsgi.limits.deadline import Deadline
 from director_wsgi.outbound.client import Answer, Cancellation, Failure, HttpClient, NameResolver, OutboundError
 from director_wsgi.outbound.names import Found
-from tests.servers.conftest import MakeClient, MakeServer, head
+from tests.servers.conftest import Allowing, MakeClient, MakeServer, head
 from tests.servers.faults import black_hole
 
 LONG_S = 60.0
@@ -83,7 +83,7 @@ def test_a_send_that_waits_for_a_connection_ends_at_once(make_client: MakeClient
         asked.set()
         return True
 
-    client = make_client(allow_address=allow)
+    client = make_client(rules=Allowing(allow))
     with black_hole() as port:
         sent = start(pool, client, f"http://127.0.0.1:{port}/", cancellation)
         assert asked.wait(LONG_S)

@@ -68,6 +68,9 @@ class Client:
         with self._sends:
             return self._client.send(*args, **options)
 
+    def keep(self, connections: int) -> None:
+        self._client.keep(connections)
+
     def close(self) -> None:
         self._client.close()
 

@@ -51,6 +51,9 @@ class Client:
             with self._lock:
                 self._now -= 1
 
+    def keep(self, connections: int) -> None:
+        self._client.keep(connections)
+
     def close(self) -> None:
         self._client.close()
 

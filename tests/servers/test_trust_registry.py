@@ -9,7 +9,7 @@ import pytest
 from director_wsgi.errors import AdForbidden, AdRejected, RegistryUnavailable
 from director_wsgi.federation.models import ServerKind
 from director_wsgi.limits.deadline import Deadline
-from director_wsgi.outbound.client import HttpClient, NameResolver, TlsTrust
+from director_wsgi.outbound.client import HttpClient, NameResolver, Terms, TlsTrust
 from director_wsgi.trust.inquiry import PERMITS, REFETCH_INTERVAL_S
 from director_wsgi.trust.registry import NoAnswer, Registry
 from director_wsgi.trust.silence import LONGEST_PAUSE_S
@@ -34,7 +34,7 @@ def registry() -> Iterator[LoopbackRegistry]:
 @pytest.fixture
 def client() -> Iterator[HttpClient]:
     names = NameResolver()
-    client = HttpClient(names=names, trust=TlsTrust(), user_agent="pelican-director/1.0.0")
+    client = HttpClient(names=names, terms=lambda: Terms(trust=TlsTrust()), user_agent="pelican-director/1.0.0")
     yield client
     client.close()
     names.close()

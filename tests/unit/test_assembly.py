@@ -1,5 +1,6 @@
 """What is given to which part: where that is a number which changes while a director lives."""
 
+import contextlib
 from collections.abc import Iterator
 
 import pytest
@@ -9,6 +10,8 @@ from director_wsgi.director import Director
 from director_wsgi.federation.alone import Alone
 from director_wsgi.federation.state import State
 from director_wsgi.federation.store.errors import StoreError
+from director_wsgi.health.checks import Verdict, verdict_of
+from director_wsgi.limits.deadline import Deadline
 from director_wsgi.runtime.config import Config
 from tests.fakes import FakeClock
 from tests.unit.conformance.conftest import WEB, FakeNetwork
@@ -62,3 +65,34 @@ def test_while_the_store_cannot_be_used_each_worker_keeps_its_share(director: Di
     for crowd.workers, crowd.trouble in ((1, StoreError("full")), (2, None)):
         limits.append(share(director))
     assert limits == [25, 25, 50]
+
+
+class Copy:
+    """A backup that is never begun."""
+
+    trouble: StoreError | None = None
+    age_s = None
+
+    def stop(self, _deadline: Deadline) -> bool:
+        return True
+
+
+def test_a_disk_that_cannot_be_written_is_a_warning_and_no_reason_to_go_elsewhere(
+    clock: FakeClock, wall: FakeClock
+) -> None:
+    copy, network = Copy(), FakeNetwork()
+    director = assembly.build(
+        Config(registry_url="https://registry.example.org", web_url=WEB),
+        clock=clock,
+        wall=wall,
+        started_at=None,
+        make_client=lambda _connections: network,
+        state=State(Crowd(), backup=copy),  # type: ignore[arg-type]
+    )
+    with contextlib.closing(director):
+        before = {check.name: check.verdict for check in director.readiness.checks()}
+        copy.trouble = StoreError("no room")
+        after = {check.name: check.verdict for check in director.readiness.checks()}
+
+    assert after == before | {"disk": Verdict.WARNING}
+    assert verdict_of(director.readiness.checks()) is Verdict.WARNING

@@ -38,7 +38,7 @@ def bus_path(state_location: Path, shared_memory: Path = SHARED_MEMORY) -> Path:
     """The file that the workers of one director share, by the place of its state and by the user it runs as.
 
     It lies in shared memory, in a directory of its own that nobody else can enter. Anybody may make directories there:
-    if one of that name is not ours and private, or none can be made, the file lies with the state.
+    if one of that name is not ours and private, or none can be made or written, the file lies with the state.
     """
     location = os.path.realpath(state_location)
     name = f"director-wsgi-{os.geteuid()}-{hashlib.sha256(location.encode()).hexdigest()[:16]}"
@@ -50,9 +50,12 @@ def bus_path(state_location: Path, shared_memory: Path = SHARED_MEMORY) -> Path:
     except OSError as error:
         why = error.strerror
     else:
-        if stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & 0o077:
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
+            why = "it is not a directory that is ours alone"
+        elif not os.access(directory, os.W_OK):
+            why = "it cannot be written"
+        else:
             return directory / "bus.sqlite"
-        why = "it is not a directory that is ours alone"
     log.warning("workers share their state in %s, since %s cannot be used: %s", state_location, directory, why)
     return state_location / "bus.sqlite"
 

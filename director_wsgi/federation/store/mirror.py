@@ -61,7 +61,7 @@ class Mirror:
 
     @property
     def trouble(self) -> StoreError | None:
-        """Why the backup could not be read or written when that was last tried; None if it could."""
+        """Why the backup could not be read or written when this process last tried; None if it could, or leaves it."""
         return self._trouble
 
     def restore(self, deadline: Deadline) -> bool:
@@ -99,6 +99,7 @@ class Mirror:
             StoreError: Of the bus; trouble with the backup raises nothing.
         """
         if not self._bus.take_lease(_COPY_LEASE, self._holder, LEASE_S):
+            self._trouble = None  # another process tells how it goes from now on
             return False
         try:
             since = self._copied_up_to()

@@ -25,7 +25,11 @@ DROPS_KEPT: Final = 100_000
 """Revisions for which a drop is remembered. Whoever asks from further back is given the whole."""
 
 ENDED_KEPT_S: Final = 600.0
-"""How long what has ended is kept: a wall clock that jumped ahead may be set right again."""
+"""How long what has ended is kept: a wall clock that jumped ahead may be set right again.
+
+No longer than it had lived, though. A server may say that it lives for a second, and have another name in the next: of
+such records there are never more than twice as many as may live at once.
+"""
 
 PURGED_AT_ONCE: Final = 64
 """What one `put` removes at most of what is no longer needed, of each sort."""
@@ -208,8 +212,9 @@ class _Writing:
     def _purge(self, now: float) -> None:
         """Remove some of what nobody needs any more."""
         ended = self._run(
-            "SELECT id FROM records WHERE expires_at < ? ORDER BY expires_at LIMIT ?",
-            (now - ENDED_KEPT_S, PURGED_AT_ONCE),
+            "SELECT id FROM records WHERE expires_at < ? AND expires_at + min(granted_s, ?) < ?"
+            " ORDER BY expires_at LIMIT ?",
+            (now, ENDED_KEPT_S, now, PURGED_AT_ONCE),
         ).fetchall()
         for (number,) in ended:
             self._remove(number)

@@ -32,6 +32,21 @@ def directory(clock: FakeClock) -> Directory:
     return Directory(clock=clock)
 
 
+def test_another_time_constant_holds_from_the_next_word_on_and_changes_nothing_before(clock: FakeClock) -> None:
+    directory = Directory(clock=clock, status_time_constant_s=100)
+    ad = origin("O", "/a", status="critical")
+    directory.record(replace(ad, status="ok"), 900)
+    clock.advance(100)
+    directory.record(ad, 900)
+    before = directory.status_weight(ad.data_url)
+    assert before == pytest.approx(1 - (1 - math.exp(-1)) * 0.99)
+    directory.adopt(status_time_constant_s=50)
+    assert directory.status_weight(ad.data_url) == before
+    clock.advance(100)
+    directory.record(ad, 900)
+    assert directory.status_weight(ad.data_url) == pytest.approx(before + (1 - math.exp(-2)) * (0.01 - before))
+
+
 def test_a_path_is_matched_by_whole_components(directory: Directory) -> None:
     directory.record(origin("O", "/foo"), 60)
 

@@ -404,3 +404,51 @@ def test_many_threads_may_tell_and_ask(filters: Filters) -> None:
     assert not failures
     filters.registry_said([])
     assert filters.names() == {f"O{number}" for number in range(count)}
+
+
+def test_other_names_of_the_configuration_hold_at_once(wall: FakeClock) -> None:
+    filters = Filters(permanent=["O", "P"], wall=wall)
+    before = filters.filtered()
+    filters.adopt(permanent=["P", "Q"])
+    after = filters.filtered()
+    assert (after.names, after.revision) == ({"P", "Q"}, before.revision + 1)
+    assert [filters.reason(name) for name in "OPQ"] == [None, FilterReason.PERMANENT, FilterReason.PERMANENT]
+
+
+def test_the_same_names_again_are_the_same_object_and_work_out_nothing(
+    wall: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    filters = Filters(permanent=["O", "P"], wall=wall)
+    before = filters.filtered()
+    monkeypatch.setattr(filters, "_decided", None)
+    filters.adopt(permanent=["P", "O", "P"])
+    assert filters.filtered() is before
+
+
+def test_what_servers_and_the_registry_said_outlives_the_names(filters: Filters) -> None:
+    filters.server_said(said("O", downtime()))
+    filters.registry_said([downtime("r", server_name="R")])
+    assert filters.names() == {"O", "R"}
+    for names in (["O", "R"], ["O"], []):
+        filters.adopt(permanent=names)
+        assert filters.names() == {"O", "R"}
+        assert [filters.reason(name) for name in "OR"] == [SERVER, REGISTRY], "the first reason stays the reason"
+
+
+def test_a_server_whose_name_is_struck_out_is_filtered_while_it_is_in_downtime(wall: FakeClock) -> None:
+    filters = Filters(permanent=["O"], wall=wall)
+    filters.server_said(said("O", downtime()))
+    assert filters.reason("O") is FilterReason.PERMANENT
+    filters.adopt(permanent=[])
+    assert filters.reason("O") is SERVER
+    wall.advance(61)
+    assert filters.reason("O") is None
+
+
+def test_the_directory_follows_other_names(wall: FakeClock, clock: FakeClock) -> None:
+    directory, filters = Directory(clock=clock), Filters(wall=wall)
+    directory.record(origin("O", "/x"), 900)
+    for names in (["O"], []):
+        filters.adopt(permanent=names)
+        directory.set_filtered(filters.filtered())
+        assert (directory.snapshot().match("/x") is None) is bool(names)

@@ -1,6 +1,7 @@
 """Laws of what workers tell each other."""
 
 import logging
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +11,8 @@ from hypothesis import strategies as st
 
 from director_wsgi.federation import outbox
 from director_wsgi.federation.alone import Alone
-from director_wsgi.federation.replica import ALIVE_S, LEASE_S, MARGIN_S, WARN_EVERY_S, WORKER, Replica
+from director_wsgi.federation.duties import LEASE_S, MARGIN_S
+from director_wsgi.federation.replica import ALIVE_S, WARN_EVERY_S, WORKER, Replica
 from director_wsgi.federation.store.errors import StoreBroken, StoreBusy, StoreFull, StoreUnwritable
 from director_wsgi.limits.deadline import Deadline
 from tests.fakes import FakeClock
@@ -128,6 +130,45 @@ class TestOrder:
         host.turns()
         assert one.notes.take() == [("took", "a", b"2")]
         assert two.notes.take() == []
+
+    def test_who_was_halted_says_nothing_older_than_what_others_have_said_meanwhile(
+        self, host: Host, one: Worker, two: Worker
+    ) -> None:
+        """A server that has said that it shuts down says nothing more: nobody would set an older word right."""
+        host.turns()
+        one.says("a", b"up")
+        host.advance(10.0)
+        two.says("a", b"down")
+        host.turns(of=[two])
+        host.turns()
+        record = one.store.get("thing", "a")
+        assert record is not None
+        assert record.body == b"down"
+        assert two.notes.take() == []
+        assert one.notes.take() == [("took", "a", b"down")]
+
+    def test_nor_does_who_could_not_write(self, host: Host, one: Worker, two: Worker) -> None:
+        host.turns()
+        one.store.cannot_write = StoreFull("no room")
+        one.says("a", b"up")
+        host.turns(of=[one])
+        host.advance(10.0)
+        two.says("a", b"down")
+        host.turns(of=[two])
+        host.turns(of=[one])  # it reads what it believes to be older than what it has to say
+        one.store.cannot_write = None
+        host.turns()
+        assert one.notes.take()[-1:] == [("took", "a", b"down")]
+        assert two.notes.take() == []
+
+    def test_who_was_halted_and_said_the_last_word_says_it(self, host: Host, one: Worker, two: Worker) -> None:
+        two.says("a", b"1")
+        host.turns()
+        host.advance(1.0)
+        one.says("a", b"2")
+        host.advance(10.0)
+        host.turns()
+        assert two.notes.take() == [("took", "a", b"2")]
 
     def test_who_was_told_another_word_a_moment_ago_is_told_its_own(self, host: Host, one: Worker, two: Worker) -> None:
         """Between using its own and saying it, a worker may have been told an older word and be using that."""
@@ -436,6 +477,67 @@ class TestLeases:
         assert [worker.replica.holds("host") for worker in (one, two)].count(True) == 1
 
 
+class TestWhetherItIsShared:
+    def test_it_is_when_it_stands_in_the_store_and_not_before(self, host: Host, one: Worker, two: Worker) -> None:
+        one.replica.start(Deadline.after(5.0))
+        gate, is_writing = threading.Event(), threading.Event()
+
+        def hang() -> None:
+            is_writing.set()
+            gate.wait(30.0)
+
+        one.store.before_put = hang
+        one.says("a", b"1")
+        assert is_writing.wait(30.0)
+        assert not one.replica.has_shared(0.0)
+        gate.set()
+        assert one.replica.has_shared(30.0)
+        host.turns(of=[two])
+        assert ("took", "a", b"1") in two.notes.take()
+        assert one.replica.statistics().late == 1
+        assert one.replica.stop(Deadline.after(5.0))
+
+    def test_what_is_said_later_is_waited_for_anew(self, host: Host, one: Worker) -> None:
+        one.says("a", b"1")
+        host.turns()
+        assert one.replica.has_shared(0.0)
+        one.says("b", b"1")
+        assert not one.replica.has_shared(0.0)
+
+    @pytest.mark.parametrize("error", [StoreFull("no room"), RuntimeError("a mistake")], ids=["trouble", "mistake"])
+    def test_nobody_waits_for_longer_than_until_a_write_fails(self, one: Worker, error: Exception) -> None:
+        one.replica.start(Deadline.after(5.0))
+        waits = threading.Event()
+
+        def fail() -> None:
+            waits.wait(30.0)
+            one.store.cannot_write = None
+            raise error
+
+        one.store.before_put = fail
+        one.says("a", b"1")
+        threading.Timer(0.05, waits.set).start()
+        assert not one.replica.has_shared(3600.0)
+        assert one.replica.stop(Deadline.after(5.0))
+
+    def test_in_trouble_nobody_waits(self, one: Worker) -> None:
+        one.store.cannot_write = StoreFull("no room")
+        one.replica.start(Deadline.after(5.0))
+        one.says("a", b"1")
+        assert not one.replica.has_shared(3600.0)
+        assert one.replica.stop(Deadline.after(5.0))
+
+    def test_nobody_waits_for_one_that_does_not_run(self, one: Worker) -> None:
+        one.says("a", b"1")
+        assert not one.replica.has_shared(3600.0)
+
+    def test_what_cannot_be_written_at_all_is_not_waited_for(self, one: Worker) -> None:
+        one.replica.start(Deadline.after(5.0))
+        one.says("\ud800", b"1")
+        assert one.replica.has_shared(3600.0)
+        assert one.replica.stop(Deadline.after(5.0))
+
+
 class TestItsLife:
     def test_what_was_said_last_is_written_when_it_ends(self, host: Host, one: Worker, two: Worker) -> None:
         one.replica.start(Deadline.after(5.0))
@@ -460,5 +562,6 @@ def test_to_be_alone_looks_like_being_one_of_many() -> None:
     assert said == {name for name in dir(Alone) if not name.startswith("_")} - {"holder"}
     alone = Alone()
     assert alone.holds("host")
+    assert alone.has_shared(0.0)
     assert alone.start(Deadline.after(0.0))
     assert alone.stop(Deadline.after(0.0))

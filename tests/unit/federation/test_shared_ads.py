@@ -1,12 +1,15 @@
 """Laws of advertisements that workers tell each other."""
 
 import logging
+import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from director_wsgi.federation import shared_ads
 from director_wsgi.federation.directory import MAX_OF_ONE_REGISTRATION, Directory
 from director_wsgi.federation.downtimes import OPEN_END, Downtime
 from director_wsgi.federation.filters import FilterReason, Filters
@@ -15,6 +18,7 @@ from director_wsgi.federation.replica import Replica
 from director_wsgi.federation.shared_ads import KIND, SharedAds
 from director_wsgi.federation.store.codec import encode_ad
 from director_wsgi.federation.store.records import Put
+from director_wsgi.limits.deadline import Deadline
 from tests.fakes import FakeClock
 from tests.make import origin
 from tests.unit.federation.store.puts import ROOM
@@ -71,6 +75,28 @@ def two(tmp_path: Path, clock: FakeClock, wall: FakeClock) -> Iterator[Two]:
     yield two
     for worker in (two.one, two.other):
         worker.store.close()
+
+
+def test_when_the_sender_is_answered_the_other_can_read_it(two: Two, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shared_ads, "SHARED_WITHIN_S", 30.0)
+    two.one.replica.start(Deadline.after(5.0))
+    two.one.store.before_put = lambda: time.sleep(0.02)
+    ad = origin("O", "/a")
+    two.one.admits(ad)
+    two.other.replica.turn()
+    assert two.other.servers == {URL: ad}
+    assert two.one.replica.stop(Deadline.after(5.0))
+
+
+def test_a_store_that_hangs_keeps_no_answer_back_for_long(two: Two, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shared_ads, "SHARED_WITHIN_S", 0.01)
+    two.one.replica.start(Deadline.after(5.0))
+    gate = threading.Event()
+    two.one.store.before_put = lambda: gate.wait(3600.0)
+    two.one.admits(origin("O", "/a"))
+    assert two.one.replica.statistics().late == 1
+    gate.set()
+    assert two.one.replica.stop(Deadline.after(5.0))
 
 
 def test_what_one_has_admitted_the_other_uses(two: Two) -> None:

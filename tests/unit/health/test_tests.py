@@ -11,7 +11,7 @@ from director_wsgi.health import tests as director_tests
 from director_wsgi.health.status import HealthStatus, ReportStatus
 from director_wsgi.limits.deadline import Deadline
 from director_wsgi.outbound.client import Failure
-from tests.unit.health.world import HANG, INTERVAL_S, LONG_S, a_cache, an_origin, answer, eventually
+from tests.unit.health.world import HANG, INTERVAL_S, LONG_S, a_cache, an_origin, answer, eventually, make_world
 
 CRITICAL_S = 30.0
 """A server that is told nothing for so long calls itself critical."""
@@ -406,3 +406,53 @@ def test_a_server_whose_report_hangs_is_a_suspect_too(world):
     assert told.is_suspect
     assert told.last.passed
     assert told.runs == {(True, ReportStatus.FAILED): 1}
+
+
+# -- another interval
+
+
+def test_another_interval_holds_for_the_next_tests_and_what_was_found_out_stays():
+    world = make_world(interval_s=60.0)
+    world.advertise(an_origin())
+    world.tick()
+    before = world.told(an_origin())
+    assert sum(before.runs.values()) == 1
+    world.tests.adopt(interval_s=5.0)
+    assert world.told(an_origin()) == before
+    world.run_for(5.0)
+    assert sum(world.told(an_origin()).runs.values()) == 2
+    world.run_for(20.0)
+    assert 6 <= sum(world.told(an_origin()).runs.values()) <= 7
+
+
+def test_a_shorter_interval_does_not_make_all_due_at_once():
+    world = make_world(interval_s=600.0)
+    servers = [an_origin(f"O{number}") for number in range(40)]
+    world.advertise(*servers)
+    world.run_for(60.0)
+    done = len(world.results)
+    assert done == 40
+    world.tests.adopt(interval_s=10.0)
+    world.tick()
+    assert len(world.results) - done <= 4
+    world.run_for(10.0)
+    assert len(world.results) - done >= 40
+
+
+def test_who_hears_of_a_shorter_interval_first_gives_the_worker_that_tests_time_to_hear_of_it_too():
+    world = make_world(interval_s=600.0, is_ours=lambda: False)
+    world.advertise(an_origin())
+    world.tests.start()
+    try:
+        world.clock.advance(300.0)
+        world.tick()
+        assert world.tests.are_running
+        world.tests.adopt(interval_s=15.0)
+        assert world.tests.are_running
+        world.clock.advance(director_tests.UNHEARD_S + 0.001)
+        world.tick()
+        assert not world.tests.are_running
+        world.tests.adopt(interval_s=14.0)
+        assert not world.tests.are_running
+    finally:
+        world.tests.stop(Deadline.after(LONG_S))

@@ -9,7 +9,7 @@ import pytest
 from director_wsgi.errors import NoNamespace
 from director_wsgi.federation.directory import Directory
 from director_wsgi.health import trial
-from director_wsgi.health.trial import Trial
+from director_wsgi.health.trial import LEAST_DEADLINE_S, Trial
 from director_wsgi.redirect.request import ObjectRequest, Redirection
 from tests.fakes import FakeClock
 from tests.make import origin
@@ -149,3 +149,18 @@ def test_a_defect_is_trouble_and_is_logged_once_until_it_is_over(
     resolver.error = None
     tried.run()
     assert tried.trouble() == ""
+
+
+def test_another_deadline_judges_the_last_decision_and_bounds_the_next(clock: FakeClock, resolver: Resolver) -> None:
+    resolver.takes_s = 3.0
+    trial = made(clock, resolver, deadline_s=5.0)
+    trial.run()
+    assert trial.trouble() == ""
+    trial.adopt(deadline_s=2.0)
+    assert "longer than 2 s" in trial.trouble()
+    resolver.takes_s = 0.0
+    trial.run()
+    assert resolver.asked[-1].deadline.remaining_s() == 2.0
+    trial.adopt(deadline_s=0.01)
+    trial.run()
+    assert resolver.asked[-1].deadline.remaining_s() == LEAST_DEADLINE_S

@@ -274,3 +274,39 @@ def test_no_good_call_is_lost_between_threads(clock):
     finally:
         sys.setswitchinterval(interval)
     assert limit.limit == 80
+
+
+@pytest.mark.parametrize(
+    ("least", "most", "expected"), [(4, 100, 40), (4, 300, 40), (4, 41, 40), (4, 20, 20), (60, 90, 60), (7, 7, 7)]
+)
+def test_within_other_bounds_what_was_found_out_stays(least, most, expected, clock):
+    limit = AdaptiveLimit(initial=40, most=100, clock=clock)
+    limit.bound(least, most)
+    assert limit.limit == expected
+    for _ in range(8):
+        limit.dropped()
+        clock.advance(1.0)
+    assert limit.limit == least
+    succeed(limit, 50_000)
+    assert limit.limit == most
+
+
+def test_bounds_between_which_it_is_leave_its_good_calls_and_its_last_loss(clock):
+    limit = AdaptiveLimit(initial=4, most=8, clock=clock)
+    limit.dropped()
+    limit.bound(1, 7)
+    limit.dropped()
+    clock.advance(1.0)
+    succeed(limit, 1)
+    limit.bound(1, 6)
+    succeed(limit, 1)
+    assert limit.limit == 3
+
+
+@pytest.mark.parametrize(("least", "most"), [(0, 4), (5, 4)])
+def test_bounds_that_cannot_hold_are_refused_and_nothing_changes(least, most, clock):
+    limit = AdaptiveLimit(initial=16, clock=clock)
+    with pytest.raises(ValueError, match="least"):
+        limit.bound(least, most)
+    succeed(limit, 16)
+    assert limit.limit == 17

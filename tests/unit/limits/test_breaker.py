@@ -788,3 +788,99 @@ class BreakerMachine(RuleBasedStateMachine):
 
 TestBreakerMachine = BreakerMachine.TestCase
 TestBreakerMachine.settings = hypothesis_settings(max_examples=60, stateful_step_count=60, deadline=None)
+
+
+# Other settings
+
+
+def other(**changes) -> BreakerSettings:
+    return dataclasses.replace(SETTINGS, **changes)
+
+
+def test_other_settings_judge_the_next_call_and_none_before(breaker):
+    fail(breaker, 3)
+    breaker.adopt(other(minimum_volume=2))
+    assert (breaker.snapshot().state, breaker.snapshot().failures) == (State.CLOSED, 3)
+    succeed(breaker)
+    assert breaker.snapshot().state is State.OPEN
+
+
+def test_with_other_settings_it_trips_later(breaker):
+    fail(breaker, 3)
+    breaker.adopt(other(minimum_volume=6))
+    fail(breaker, 2)
+    assert breaker.snapshot().state is State.CLOSED
+    fail(breaker)
+    assert breaker.snapshot().state is State.OPEN
+
+
+def test_what_was_slow_stays_slow(breaker):
+    succeed(breaker, 2, duration_s=1.5)
+    breaker.adopt(other(slow_s=2.0))
+    succeed(breaker, duration_s=1.5)
+    assert breaker.snapshot().slow == 2
+    breaker.adopt(other(slow_s=1.0))
+    succeed(breaker, duration_s=1.5)
+    assert (breaker.snapshot().state, breaker.snapshot().reason) == (State.OPEN, SLOW)
+
+
+def test_an_open_breaker_stays_open_for_its_reason_and_its_time(breaker, clock):
+    trip(breaker)
+    before = breaker.snapshot()
+    breaker.adopt(other(backoff_cap_s=60.0, first_backoff_s=2.0))
+    assert breaker.snapshot() == before
+    clock.advance(before.next_probe_in_s)
+    breaker.failed(admitted(breaker), "refused", FAST_S)
+    assert 1.6 <= breaker.snapshot().next_probe_in_s <= 2.0
+
+
+def test_a_pause_longer_than_any_may_be_now_is_shortened_and_no_other_is(breaker, clock):
+    trip(breaker)
+    for _ in range(5):
+        wait_for_probe(clock)
+        breaker.failed(admitted(breaker), "refused", FAST_S)
+    long = breaker.snapshot()
+    assert long.next_probe_in_s > 2.0
+    breaker.adopt(other(backoff_cap_s=2.0))
+    short = breaker.snapshot()
+    assert 1.6 <= short.next_probe_in_s <= 2.0
+    assert (short.state, short.reason, short.since, short.trips) == (State.OPEN, long.reason, long.since, long.trips)
+    clock.advance(1.0)
+    breaker.adopt(other(backoff_cap_s=1.5))
+    assert breaker.snapshot().next_probe_in_s == short.next_probe_in_s - 1.0
+
+
+def test_a_probe_that_is_out_decides_as_before(breaker, clock):
+    probe = half_open(breaker, clock)
+    breaker.adopt(other(minimum_volume=1, backoff_cap_s=1.0))
+    assert breaker.admit() is None
+    breaker.succeeded(probe, FAST_S)
+    assert breaker.snapshot().state is State.CLOSED
+
+
+def test_passes_given_before_count_after(breaker):
+    passes = [admitted(breaker) for _ in range(4)]
+    breaker.adopt(other(minimum_volume=3))
+    for pass_ in passes:
+        breaker.failed(pass_, "refused", FAST_S)
+    assert breaker.snapshot().state is State.OPEN
+
+
+def test_a_call_counts_as_long_as_the_other_settings_say(breaker, clock):
+    fail(breaker, 3)
+    breaker.adopt(other(window_s=100.0))
+    clock.advance(50.0)
+    fail(breaker)
+    assert breaker.snapshot().state is State.OPEN
+
+
+def test_the_same_settings_again_draw_no_dice(clock):
+    breakers = [Breaker(SETTINGS, clock, random.Random(1)) for _ in range(2)]
+    for breaker in breakers:
+        trip(breaker)
+    for _ in range(5):
+        breakers[0].adopt(other())
+        assert breakers[0].snapshot() == breakers[1].snapshot()
+        clock.advance(5.0)
+        for breaker in breakers:
+            breaker.failed(admitted(breaker), "refused", FAST_S)

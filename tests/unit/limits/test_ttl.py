@@ -1,12 +1,13 @@
 """The laws of TTLTable."""
 
+import itertools
 import threading
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from director_wsgi.limits.ttl import TTLTable
+from director_wsgi.limits.ttl import BATCH, TTLTable
 from tests.fakes import FakeClock
 
 
@@ -100,6 +101,59 @@ def test_the_dead_make_room_before_the_living(table: TTLTable[str, int], clock: 
     clock.advance(2.0)
     table.put("newer", 1, 100.0)
     assert [key for key in ("old", "new", "newer") if key in table] == ["old", "new", "newer"]
+
+
+def test_with_less_room_the_least_recently_used_go_at_once(table: TTLTable[str, int]) -> None:
+    for number, key in enumerate("abc"):
+        table.put(key, number, 10.0)
+    table.get("a")
+    table.resize(1)
+    assert [table.get(key) for key in "abc"] == [0, None, None]
+    table.put("d", 3, 10.0)
+    assert [table.get(key) for key in "ad"] == [None, 3]
+
+
+def test_with_more_room_nothing_goes_and_more_stays(table: TTLTable[str, int], clock: FakeClock) -> None:
+    for key in "abc":
+        table.put(key, 1, 10.0)
+    table.resize(5)
+    for key in "defg":
+        table.put(key, 1, 5.0)
+    assert [key in table for key in "abcdefg"] == [False, False, True, True, True, True, True]
+    clock.advance(5.0)
+    assert [key in table for key in "cdefg"] == [True, False, False, False, False]
+
+
+def test_a_table_cannot_be_left_without_room(table: TTLTable[str, int]) -> None:
+    table.put("a", 1, 10.0)
+    with pytest.raises(ValueError, match="at least one"):
+        table.resize(0)
+    assert (table.capacity, table.get("a")) == (3, 1)
+
+
+def test_a_large_table_that_becomes_small_keeps_nobody_waiting_for_all_of_it(
+    clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table: TTLTable[int, int] = TTLTable(10 * BATCH, clock)
+    for number in range(10 * BATCH):
+        table.put(number, number, 10.0)
+    lock, sizes = table._lock, []
+
+    class Watched:
+        def __enter__(self) -> None:
+            lock.acquire()
+            sizes.append(len(table._entries))
+
+        def __exit__(self, *_: object) -> None:
+            lock.release()
+
+    monkeypatch.setattr(table, "_lock", Watched())
+    table.resize(7)
+    assert max(before - after for before, after in itertools.pairwise(sizes)) == BATCH
+    assert [table.get(number) for number in range(10 * BATCH - 7, 10 * BATCH)] == list(
+        range(10 * BATCH - 7, 10 * BATCH)
+    )
+    assert len(table) == 7
 
 
 def test_pop_takes_the_entry_out(table: TTLTable[str, int]) -> None:

@@ -69,3 +69,14 @@ def test_memory_does_not_grow_with_the_number_of_calls(window):
         window.succeeded(tick / 100, is_slow=False)
     assert window.volume >= 900
     assert len(window._buckets) <= 11
+
+
+def test_with_another_length_calls_that_were_counted_count_for_as_long(window):
+    window.succeeded(0.0, is_slow=False)
+    window.failed(6.0, "refused", is_slow=False)
+    window.resize(4.0)
+    window.forget(9.0)
+    assert counts(window) == (1, 1, 0)
+    window.resize(100.0)
+    window.forget(100.0)
+    assert counts(window) == (1, 1, 0)

@@ -1,6 +1,7 @@
 """Which addresses may be connected to."""
 
 import ipaddress
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -168,3 +169,20 @@ def test_by_default_exactly_the_networks_of_the_list_are_refused(address: ipaddr
 def test_what_is_no_network_is_an_error() -> None:
     with pytest.raises(ValueError, match="nowhere"):
         AddressRules(blocked=["nowhere"])
+
+
+def test_rules_that_say_the_same_are_equal() -> None:
+    def rules(**changes: Any) -> AddressRules:
+        return AddressRules(**({"allowed": ["192.0.2.0/24"], "blocked": ["10.0.0.0/8", "::1/128"]} | changes))
+
+    others = [
+        rules(allowed=["192.0.2.0/25"]),
+        rules(allowed=[]),
+        rules(blocked=["::1/128"]),
+        rules(skip_defaults=True),
+        rules(disabled=True),
+        AddressRules(),
+    ]
+    assert rules() == rules(allowed=["192.0.2.1/24"])
+    assert hash(rules()) == hash(rules())
+    assert len({rules(), *others}) == len(others) + 1

@@ -1,20 +1,27 @@
 """Laws of idle connections: the newest is used first, the oldest makes room, and many cost no more than few."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from director_wsgi.outbound import transport
+from director_wsgi.outbound.address_rules import AddressRules
+from director_wsgi.outbound.sockets import Terms, TlsTrust
 from director_wsgi.outbound.transport import IdleConnections, Peer
 from tests.fakes import FakeClock
 
 A, B = (Peer(is_tls=True, host=host, port=443) for host in ("a", "b"))
 
 
+TERMS = Terms(trust=TlsTrust())
+
+
 class FakeConnection:
     """Something that can be closed."""
 
-    def __init__(self) -> None:
+    def __init__(self, terms: Terms = TERMS) -> None:
+        self.terms = terms
         self.is_closed = False
 
     def close(self) -> None:
@@ -49,8 +56,8 @@ def test_the_newest_of_a_peer_is_used_first(clock: FakeClock) -> None:
     idle = IdleConnections(10, 30.0, clock)
     first, other, second = put(idle, A, B, A)
 
-    assert [idle.take(A), idle.take(A), idle.take(A)] == [second, first, None]
-    assert idle.take(B) is other
+    assert [idle.take(A, TERMS), idle.take(A, TERMS), idle.take(A, TERMS)] == [second, first, None]
+    assert idle.take(B, TERMS) is other
     assert len(idle) == 0
 
 
@@ -60,7 +67,7 @@ def test_the_oldest_makes_room_whomever_it_leads_to(clock: FakeClock) -> None:
 
     assert oldest.is_closed
     assert not any(connection.is_closed for connection in kept)
-    assert idle.take(A) is None
+    assert idle.take(A, TERMS) is None
     assert len(idle) == 2
 
 
@@ -68,7 +75,7 @@ def test_what_is_too_old_is_closed_by_the_next_that_comes_and_never_used(clock: 
     idle = IdleConnections(10, 30.0, clock)
     (old, _) = put(idle, A, A)
     clock.advance(31.0)
-    assert idle.take(A) is None
+    assert idle.take(A, TERMS) is None
 
     (old, left) = put(idle, A, A)
     clock.advance(31.0)
@@ -87,7 +94,7 @@ def test_after_the_end_nothing_is_kept(clock: FakeClock) -> None:
     after = put(idle, A)
 
     assert all(connection.is_closed for connection in (*before, *after))
-    assert idle.take(A) is None
+    assert idle.take(A, TERMS) is None
     assert len(idle) == 0
 
 
@@ -103,5 +110,48 @@ def test_to_find_one_costs_the_same_however_many_there_are(clock: FakeClock) -> 
     first, *_ = put(idle, *peers)
     Watched.compared = 0
 
-    assert idle.take(Watched(is_tls=True, host="h0", port=443)) is first
+    assert idle.take(Watched(is_tls=True, host="h0", port=443), TERMS) is first
     assert Watched.compared < 10
+
+
+def test_what_was_made_under_other_terms_is_closed_and_not_used(clock: FakeClock) -> None:
+    idle = IdleConnections(10, 30.0, clock)
+    (before,) = put(idle, A)
+    other = replace(TERMS, trust=TlsTrust(skip_verify=True))
+    after: Any = FakeConnection(other)
+    idle.put(A, after)
+    (newest,) = put(idle, A)
+
+    assert idle.take(A, other) is after
+    assert newest.is_closed
+    assert idle.take(A, other) is None
+    assert before.is_closed
+
+
+@pytest.mark.parametrize(
+    ("other", "suits"),
+    [
+        (Terms(trust=TlsTrust()), True),
+        (Terms(trust=TlsTrust(), connect_timeout_s=1.0), True),
+        (Terms(trust=TlsTrust(skip_verify=True)), False),
+        (Terms(trust=TlsTrust(digest="other")), False),
+        (Terms(trust=TlsTrust(), rules=AddressRules()), False),
+    ],
+)
+def test_terms_suit_if_they_are_the_same_in_what_matters_to_a_connection(other: Terms, suits: bool) -> None:
+    assert other.suit(TERMS) is TERMS.suit(other) is suits
+
+
+def test_fewer_are_kept_from_the_next_one_on(clock: FakeClock) -> None:
+    idle = IdleConnections(10, 30.0, clock)
+    before = put(idle, A, B, A)
+    idle.keep(2)
+    (after,) = put(idle, B)
+
+    assert [connection.is_closed for connection in (*before, after)] == [True, True, False, False]
+
+
+def test_more_are_kept_from_the_next_one_on(clock: FakeClock) -> None:
+    idle = IdleConnections(1, 30.0, clock)
+    idle.keep(3)
+    assert not any(connection.is_closed for connection in put(idle, A, B, A))

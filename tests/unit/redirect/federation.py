@@ -13,6 +13,7 @@ from director_wsgi.redirect.request import Endpoint, ObjectRequest, Redirection
 from director_wsgi.redirect.resolver import Policy, Resolver
 from director_wsgi.redirect.weights import Health
 from director_wsgi.runtime.clients import Watchable
+from director_wsgi.runtime.tracing.span import Trace
 from director_wsgi.stat.evidence import Evidence, Presence, Reason
 from director_wsgi.stat.patience import Patience
 from tests.fakes import FakeClock
@@ -41,6 +42,7 @@ class FakeAsk:
         self.namespaces: list[str] = []
         self.patience: list[Patience] = []
         self.clients: list[Watchable | None] = []
+        self.traces: list[Trace] = []
 
     def __call__(
         self,
@@ -53,11 +55,13 @@ class FakeAsk:
         namespace: str,
         patience: Patience,
         client: Watchable | None,
+        trace: Trace,
     ) -> tuple[Evidence, ...]:
         self.asked.append((tuple(server.name for server in servers), path, bearer, authority))
         self.namespaces.append(namespace)
         self.patience.append(patience)
         self.clients.append(client)
+        self.traces.append(trace)
         return tuple(self.answers[server.name] for server in servers)
 
 

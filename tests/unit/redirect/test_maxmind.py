@@ -146,6 +146,11 @@ class TestTheFile:
         (line,) = caplog.messages
         assert line.startswith(f"there is no {path} (Director.GeoIPLocation): ")
 
+    def test_one_of_several_workers_says_so_for_all(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+        caplog.set_level(logging.INFO)
+        GeoDatabase(tmp_path / "none.mmdb", says_missing=False).refresh()
+        assert caplog.messages == []
+
     def test_if_none_is_wanted_nothing_is_said(self, caplog: pytest.LogCaptureFixture) -> None:
         caplog.set_level(logging.INFO)
         assert not GeoDatabase(None).refresh()

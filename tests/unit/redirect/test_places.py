@@ -23,6 +23,7 @@ from director_wsgi.redirect.places import (
     MAX_TALLIES,
     OTHER,
     ClientPlaces,
+    Places,
     ServerPlaces,
     Tally,
     project_of,
@@ -120,6 +121,28 @@ class TestClients:
         assert len(set(given)) == 5
         other = client_places(NO_OVERRIDES, NO_DATABASE, seed="other")
         assert [other.of(request) for request in requests] != given
+
+    def test_other_knowledge_holds_at_once_and_random_places_and_tallies_stay(
+        self, client_places: MakePlaces, known: GeoDatabase
+    ) -> None:
+        places = client_places(NO_OVERRIDES, NO_DATABASE)
+        placed, unplaced = (asks("/x", address=a, coordinate=None) for a in ("192.0.2.1", "203.0.113.1"))
+        given = places.of(unplaced)
+        places.adopt(overrides(), known, "")
+        assert places.of(placed) == override(1, 2)
+        assert places.of(asks("/x", address="198.51.100.1", coordinate=None)) == maxmind(5, 6)
+        assert places.of(unplaced) == given
+        places.adopt(NO_OVERRIDES, known, "")
+        assert places.of(placed) == maxmind(50, 60)
+        assert places.unplaced.counts() == {("203.0.113.0/24", ""): 1}
+
+    def test_another_seed_holds_for_the_next_random_place(self, client_places: MakePlaces) -> None:
+        places, other = client_places(NO_OVERRIDES, NO_DATABASE), client_places(NO_OVERRIDES, NO_DATABASE, seed="s")
+        first, second = (asks("/x", address=f"203.0.113.{n}", coordinate=None) for n in (1, 2))
+        given = places.of(first)
+        places.adopt(NO_OVERRIDES, NO_DATABASE, "s")
+        assert places.of(first) == given
+        assert places.of(second) == other.of(second)
 
     def test_random_places_are_kept_for_so_many_and_no_more(self, client_places: MakePlaces) -> None:
         places = client_places(NO_OVERRIDES, NO_DATABASE)
@@ -231,6 +254,24 @@ class TestServers:
         path.write_bytes(database({"198.51.100.0/24": city(5.0, 6.0)}))
         known.refresh()
         assert self.place(places, "p.example.org") == maxmind(5, 6)
+
+    def test_other_knowledge_holds_for_the_next_one_and_tallies_stay(
+        self, names: NameResolver, known: GeoDatabase
+    ) -> None:
+        places = ServerPlaces(NO_OVERRIDES, NO_DATABASE, names)
+        assert self.place(places, "o.example.org") is None
+        places.adopt(overrides(), known)
+        assert self.place(places, "o.example.org") == override(1, 2)
+        assert self.place(places, "p.example.org") == maxmind(5, 6)
+        assert places.unplaced.counts() == {("", "C"): 1}
+
+    def test_all_of_them_are_told_together(self, names: NameResolver, known: GeoDatabase, clock: FakeClock) -> None:
+        clients = ClientPlaces(NO_OVERRIDES, NO_DATABASE, generator=random.Random(1), clock=clock)
+        places = Places(database=NO_DATABASE, clients=clients, servers=ServerPlaces(NO_OVERRIDES, NO_DATABASE, names))
+        places.adopt(overrides(), known, "s")
+        assert places.database is known
+        assert self.place(places.servers, "p.example.org") == maxmind(5, 6)
+        assert clients.of(asks("/x", address="192.0.2.1", coordinate=None)) == override(1, 2)
 
     def test_dead_name_servers_hold_up_few_advertisements_at_once(
         self, known: GeoDatabase, monkeypatch: pytest.MonkeyPatch

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from director_wsgi.errors import ConfigError
-from director_wsgi.runtime.config import Config, load
+from director_wsgi.runtime.config import Config
+from director_wsgi.runtime.sources import load
 
 
 @pytest.fixture

@@ -10,9 +10,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from director_wsgi.errors import ConfigError
-from director_wsgi.runtime.config import Config, GeoIPOverride, load
+from director_wsgi.runtime.config import Config, GeoIPOverride
 from director_wsgi.runtime.names import INERT
 from director_wsgi.runtime.parameters import PARAMETERS
+from director_wsgi.runtime.sources import load
 
 REGISTRY = "https://registry.example.org"
 

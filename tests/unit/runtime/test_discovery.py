@@ -11,8 +11,9 @@ from requests.structures import CaseInsensitiveDict
 from director_wsgi.errors import ConfigError
 from director_wsgi.outbound.client import Answer
 from director_wsgi.runtime import discovery, start
-from director_wsgi.runtime.config import Config, load
+from director_wsgi.runtime.config import Config
 from director_wsgi.runtime.discovery import DiscoveryFailed, Document, ask, completed, discovered, missing, read
+from director_wsgi.runtime.sources import load
 
 pytestmark = pytest.mark.unit
 

@@ -2,7 +2,9 @@
 
 import datetime as dt
 import logging
+import queue
 import re
+from logging.handlers import QueueHandler
 from types import SimpleNamespace
 
 import pytest
@@ -21,6 +23,7 @@ from director_wsgi.runtime.log import (
     make_safe,
     one_line,
     redact,
+    set_level,
 )
 
 pytestmark = pytest.mark.unit
@@ -165,6 +168,7 @@ def logger(monkeypatch: pytest.MonkeyPatch) -> GunicornLogger:
         monkeypatch.setattr(existing, "handlers", list(existing.handlers))
         monkeypatch.setattr(existing, "level", existing.level)
         monkeypatch.setattr(existing, "propagate", existing.propagate)
+    monkeypatch.setattr(GunicornLogger, "is_decided_elsewhere", False)
     settings = Config()
     settings.set("accesslog", "-")
     settings.set(
@@ -234,3 +238,59 @@ def test_an_operators_own_configuration_is_made_safe_and_otherwise_left(
 
     written = capsys.readouterr().err
     assert re.findall("^MINE .*$", written, re.MULTILINE) == [f"MINE Bearer {REDACTED}", f"MINE authz={REDACTED}"]
+
+
+LOGGERS = [logging.getLogger(), logging.getLogger("gunicorn.error")]
+
+
+@pytest.mark.parametrize(
+    ("level", "expected"),
+    [
+        ("trace", logging.DEBUG),
+        ("debug", logging.DEBUG),
+        ("info", logging.INFO),
+        ("warn", logging.WARNING),
+        ("error", logging.ERROR),
+        ("panic", logging.CRITICAL),
+    ],
+)
+def test_another_level_holds_for_the_directors_records_and_gunicorns(
+    logger: GunicornLogger, level: str, expected: int
+) -> None:
+    set_level("fatal")
+    set_level(level)
+
+    assert {each.level for each in LOGGERS} == {expected}
+
+
+def test_the_same_level_again_costs_nothing(logger: GunicornLogger, monkeypatch: pytest.MonkeyPatch) -> None:
+    set_level("warn")
+    for each in LOGGERS:
+        monkeypatch.setattr(each, "setLevel", None)
+    set_level("warning")
+
+
+def test_a_record_appears_by_the_level_of_now(logger: GunicornLogger) -> None:
+    written: queue.SimpleQueue[logging.LogRecord] = queue.SimpleQueue()
+    logging.getLogger().handlers[:] = [QueueHandler(written)]
+    module = logging.getLogger("director_wsgi.some.module")
+    for level in ("info", "debug", "warn"):
+        set_level(level)
+        module.debug("debug at %s", level)
+        module.info("info at %s", level)
+
+    records = [written.get_nowait().getMessage() for _ in range(written.qsize())]
+    assert records == ["info at info", "debug at debug", "info at debug"]
+
+
+def test_an_operators_own_configuration_decides_the_level(logger: GunicornLogger) -> None:
+    own = {"root": {"level": "ERROR", "handlers": []}, "loggers": {}, "handlers": {}, "formatters": {}}
+    logger.cfg.set("logconfig_dict", own)
+    logger.setup(logger.cfg)
+    set_level("debug")
+    assert logging.getLogger().level == logging.ERROR
+
+    logger.cfg.set("logconfig_dict", {})
+    logger.setup(logger.cfg)
+    set_level("debug")
+    assert logging.getLogger().level == logging.DEBUG

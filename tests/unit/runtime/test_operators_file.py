@@ -7,10 +7,11 @@ from typing import Final
 import pytest
 import yaml
 
-from director_wsgi.runtime.config import Config, load
+from director_wsgi.runtime.config import Config
 from director_wsgi.runtime.discovery import Document, completed, missing
 from director_wsgi.runtime.names import INERT
 from director_wsgi.runtime.parameters import PARAMETERS
+from director_wsgi.runtime.sources import load
 from tests.unit.runtime.test_config_files import certificate, write
 
 pytestmark = pytest.mark.unit
@@ -73,6 +74,7 @@ OBEYED: Final[Mapping[str, object]] = {
     "Monitoring.MetricAuthorization": True,
     "Logging.Level": "Info",
     "ConfigBase": ".",
+    "ConfigLocations": ["config.d"],
     "Xrootd.Sitename": "DIRECTOR-1",
 }
 
@@ -156,6 +158,7 @@ def nested(flat: Mapping[str, object]) -> str:
 @pytest.fixture
 def _files(tmp_path: Path) -> None:
     write(tmp_path, certificate())
+    (tmp_path / "config.d").mkdir()
     (tmp_path / "further.jwks").write_text('{"keys": []}')
 
 
@@ -181,8 +184,7 @@ def test_a_name_that_was_replaced_has_its_effect_with_a_warning(loaded: Loader) 
 def test_the_lists_above_have_every_parameter_that_is_pelicans() -> None:
     ours = {one.row.name for one in PARAMETERS if one.row.ours}
     assert {one.row.name for one in PARAMETERS} - ours == set(OBEYED)
-    assert set(INERT) - set(WITHOUT_EFFECT) == {"ConfigLocations"}
-    assert set(WITHOUT_EFFECT) <= set(INERT)
+    assert set(WITHOUT_EFFECT) == set(INERT)
 
 
 @pytest.mark.parametrize("value", ["-1", "3 parsecs", "[]", "[1, {a: [b]}]", "{}", "{deep: {er: [1]}}", "''", "null"])
@@ -223,7 +225,7 @@ OSDF = """
 # osdf-director
 Debug: true
 ConfigLocations:
-  - /etc/pelican/config.d
+  - config.d
 Federation:
   DiscoveryUrl: osg-htc.org
   TopologyNamespaceUrl: https://topology.opensciencegrid.org/osdf/namespaces?production=1
@@ -273,6 +275,7 @@ GeoIPOverrides:
 
 def test_a_director_of_the_osdf_starts_from_its_file(tmp_path: Path) -> None:
     (tmp_path / "pelican.yaml").write_text(OSDF)
+    (tmp_path / "config.d").mkdir()
     config = load({"PELICAN_CONFIGBASE": str(tmp_path)}, tmp_path)
     assert missing(config) == ("registry_url", "director_url", "jwk_url", "broker_url")
     config = completed(

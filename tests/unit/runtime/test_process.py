@@ -201,7 +201,7 @@ def test_the_master_does_not_end_itself_for_a_worker_found_dead(process: ModuleT
 
 
 def test_an_application_that_is_no_director_is_served_all_the_same(process: ModuleType) -> None:
-    assert process._director_of(SimpleNamespace(wsgi=lambda environ, start_response: [])) is None
+    assert process._parts(SimpleNamespace(wsgi=lambda environ, start_response: [])) == []
 
 
 def test_a_new_master_is_told_the_instant_of_the_first_start(process: ModuleType) -> None:

@@ -1,11 +1,15 @@
 """What is settled at the start and outlives workers."""
 
+import dataclasses
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from director_wsgi.errors import ConfigError
 from director_wsgi.runtime import discovery, last_good, start
+from director_wsgi.runtime.config import Config, load_settings
+from director_wsgi.runtime.sources import TRIES, load
 from tests.fakes import FakeClock
 
 pytestmark = pytest.mark.unit
@@ -26,12 +30,12 @@ def test_a_first_start_refuses_a_broken_configuration(tmp_path: Path) -> None:
 
 
 def test_a_first_start_shows_a_defect_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(start, "load_with_settings", fail)
+    monkeypatch.setattr(start.Sources, "read", fail)
     with pytest.raises(ZeroDivisionError):
         start.load_config(GOOD, tmp_path)
 
 
-def fail(*_: object) -> None:
+def fail(*_: object, **__: object) -> None:
     raise ZeroDivisionError
 
 
@@ -45,7 +49,7 @@ def test_later_the_last_good_one_stays_and_the_log_says_why(tmp_path: Path, capl
 
 def test_later_not_even_a_defect_ends_the_service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     good = start.load_config(GOOD, tmp_path)
-    monkeypatch.setattr(start, "load_with_settings", fail)
+    monkeypatch.setattr(start.Sources, "read", fail)
 
     assert start.load_config(GOOD, tmp_path) is good
 
@@ -186,6 +190,127 @@ class TestNextMaster:
 
         assert "No copy of the configuration can be kept" in caplog.text
         assert start.complaint() == ""
+
+
+def test_a_first_start_is_patient_a_later_one_is_not_and_workers_inherit_no_connection(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[object] = []
+    read = start.Sources.read
+
+    def patient(self: start.Sources, *arguments: Any, tries: int) -> Any:
+        seen.append(tries)
+        return read(self, *arguments, tries=tries)
+
+    monkeypatch.setattr(start.Sources, "read", patient)
+    monkeypatch.setattr(start.Sources, "rest", lambda _: seen.append("rests"))
+    for _ in range(2):
+        start.load_config(GOOD, tmp_path)
+    start.load_config(BROKEN, tmp_path)
+
+    assert seen == [TRIES, "rests", 1, "rests", 1, "rests"]
+
+
+class TestWorkersReadLater:
+    """A worker watches the sources: what it has put in force, the master has not read."""
+
+    @pytest.fixture
+    def environ(self, tmp_path: Path) -> dict[str, str]:
+        return {"PELICAN_DIRECTOR_STATELOCATION": str(tmp_path / "state")} | GOOD
+
+    @pytest.fixture
+    def file(self, tmp_path: Path) -> Path:
+        file = tmp_path / "pelican.yaml"
+        file.write_text("Director: {FilteredServers: [A]}")
+        return file
+
+    def keep_later(self, file: Path, environ: dict[str, str], text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        """In a worker, whose memory the master does not share."""
+        file.write_text(text)
+        with monkeypatch.context() as worker:
+            worker.setattr(start, "_memory", dataclasses.replace(start._memory, sources=None))
+            start.keep(start.sources(file.parent).read(environ), file.parent)
+
+    def test_the_master_falls_back_on_what_they_run(
+        self, environ: dict[str, str], file: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        start.load_config(environ, file.parent)
+        start.settle(environ, file.parent)
+        self.keep_later(file, environ, "Director: {FilteredServers: [A, B]}", monkeypatch)
+        file.write_text("Director: [")
+
+        assert start.load_config(environ, file.parent).filtered_servers == ("A", "B")
+        reading = start.reading()
+        assert reading is not None
+        assert reading.get().filtered_servers == ("A", "B")
+
+    def test_unless_it_is_wrong_by_now(
+        self, environ: dict[str, str], file: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        keys = file.with_name("keys.json")
+        keys.write_text("{}")
+        good = start.load_config(environ, file.parent)
+        start.settle(environ, file.parent)
+        self.keep_later(file, environ, "Server: {IssuerJwks: keys.json}", monkeypatch)
+        keys.unlink()
+
+        assert start.load_config(environ, file.parent) is good
+
+    def test_a_worker_that_is_started_begins_with_what_the_master_has_read(
+        self, environ: dict[str, str], file: Path
+    ) -> None:
+        config = start.load_config(environ, file.parent)
+        reading = start.reading()
+
+        assert reading is not None
+        assert reading.config is config
+        assert load_settings(reading.settings, environ, file.parent) == config
+        assert reading.hash
+
+
+class TestWhatTheWatcherCompletes:
+    """From a configuration that leaves something to the discovery URL."""
+
+    @pytest.fixture
+    def asked(self, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+        asked: list[str] = []
+
+        def fetch(config: Config) -> discovery.Document:
+            asked.append(config.discovery_url)
+            if "away" in config.discovery_url:
+                raise discovery.DiscoveryFailed("refused")
+            return discovery.Document(
+                registry_url="https://told.example.org", director_url="", jwk_url="", broker_url=""
+            )
+
+        monkeypatch.setattr(discovery, "fetch_once", fetch)
+        return asked
+
+    def configured(self, url: str, directory: Path, **more: str) -> Config:
+        return load({"PELICAN_FEDERATION_DISCOVERYURL": url} | more, directory)
+
+    def test_what_the_master_was_told_is_not_asked_again(self, asked: list[str], tmp_path: Path) -> None:
+        environ = {"PELICAN_FEDERATION_DISCOVERYURL": "https://f.example.org"}
+        start.load_config(environ, tmp_path)
+        assert start.complete(self.configured("https://f.example.org", tmp_path)) == start.worker_config(
+            environ, tmp_path
+        )
+        assert len(asked) == 1
+
+    def test_another_host_is_asked_once(self, asked: list[str], tmp_path: Path) -> None:
+        for _ in range(2):
+            config = start.complete(self.configured("https://g.example.org", tmp_path))
+            assert config.registry_url == "https://told.example.org"
+        assert asked == ["https://g.example.org"]
+
+    def test_without_an_answer_it_is_wrong(self, asked: list[str], tmp_path: Path) -> None:
+        with pytest.raises(ConfigError, match="refused"):
+            start.complete(self.configured("https://away.example.org", tmp_path))
+        nothing = self.configured("https://away.example.org", tmp_path, **GOOD)
+        with pytest.raises(ConfigError):
+            start.complete(nothing)
+        whole = load(GOOD, tmp_path)
+        assert start.complete(whole) is whole
 
 
 class TestDiscoveryHostIsAway:

@@ -4,10 +4,18 @@ import inspect
 import json
 
 import pytest
-from gunicorn.http import errors
+from gunicorn.http import errors, message, wsgi
+from gunicorn.workers import gthread
 
 from director_wsgi.runtime.sockets import InvalidBody
-from director_wsgi.runtime.worker import SERVER, _BodyReader, error_answer, refusal
+from director_wsgi.runtime.worker import (
+    KEPT_AT_THE_END_S,
+    SERVER,
+    DirectorWorker,
+    _BodyReader,
+    error_answer,
+    refusal,
+)
 
 pytestmark = pytest.mark.unit
 
@@ -67,3 +75,17 @@ def test_a_body_that_is_no_http_is_an_oserror_without_its_content(error: Excepti
 def test_other_failures_of_reading_pass_as_they_are() -> None:
     with pytest.raises(ConnectionResetError):
         _BodyReader(Failing(ConnectionResetError())).read(10)
+
+
+def test_a_worker_that_ends_does_not_wait_long_for_connections_that_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module, name in (
+        (gthread, "STOP_KEEPALIVE_LINGER"),  # an AttributeError if gunicorn calls it otherwise by now
+        (wsgi, "SERVER"),
+        (message, "RFC9112_TARGET_INVALID"),
+    ):
+        monkeypatch.setattr(module, name, getattr(module, name))
+    monkeypatch.setattr(gthread.ThreadWorker, "init_process", lambda _worker: None)
+
+    DirectorWorker.__new__(DirectorWorker).init_process()
+
+    assert gthread.STOP_KEEPALIVE_LINGER == KEPT_AT_THE_END_S < 1

@@ -1,6 +1,7 @@
 """The YAML file: nothing in it is believed."""
 
 import os
+from collections.abc import Container
 from pathlib import Path
 
 import pytest
@@ -8,9 +9,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from director_wsgi.errors import ConfigError
-from director_wsgi.runtime.yaml_file import MAX_BYTES, read_settings
+from director_wsgi.runtime.yaml_file import MAX_BYTES, Setting, parse_settings, read_content
 
 LEAVES = {"director.stattimeout", "geoipoverrides"}
+
+
+def read_settings(path: Path, shown: str, leaves: Container[str]) -> dict[str, Setting]:
+    return parse_settings(read_content(path, shown), shown, leaves)
 
 
 def read(tmp_path: Path, content: str | bytes) -> dict[str, object]:
@@ -159,3 +164,7 @@ def test_any_bytes_are_settings_or_a_config_error(tmp_path: Path, content: bytes
         assert error.problems  # noqa: PT017, either is right
     else:
         assert all(name == name.lower() for name in found)
+
+
+def test_what_is_set_is_in_no_repr() -> None:
+    assert repr(Setting("Director.RankingSeed", "hush", "pelican.yaml:1")).count("hush") == 0

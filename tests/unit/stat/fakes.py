@@ -123,6 +123,9 @@ class Client:
         finally:
             cancellation.release(exchange)
 
+    def keep(self, connections: int) -> None:
+        self.connections = connections
+
     def close(self) -> None:
         self.is_closed = True
 

@@ -224,7 +224,8 @@ def test_whatever_goes_wrong_with_our_books_who_waits_is_told(world, caplog):
     def broken(*_about, **_more):
         raise MemoryError
 
-    object.__setattr__(world.known, "evidence", type("Broken", (), {"remember": staticmethod(broken)})())
+    evidence = type("Broken", (), {"remember": staticmethod(broken), "lifetimes": Lifetimes()})()
+    object.__setattr__(world.known, "evidence", evidence)
     world.join(world.head())
     world.servers.wait_for(1)[0].answer(present())
     assert eventually(lambda: world.told == [FOUND])

@@ -168,10 +168,10 @@ class Workers:
 
     def __init__(self, count: int, limit: int, *, adapts: bool) -> None:
         self.limit = limit
-        self.leases = Leases()
+        self.leases = [Leases() for _ in range(count)]
         self.engines = [
-            StatEngine(policy=StatPolicy(slots=limit, adapts=adapts), build_client=Servers().client, leases=self.leases)
-            for _ in range(count)
+            StatEngine(policy=StatPolicy(slots=limit, adapts=adapts), build_client=Servers().client, leases=leases)
+            for leases in self.leases
         ]
         self.known = [engine._roster.meet(A, Deadline.after(LONG_S)) for engine in self.engines]
         self.alive: set[int] = set()
@@ -209,7 +209,8 @@ class Workers:
     def close(self) -> None:
         for engine in self.engines:
             engine.close()
-        self.leases.close(Deadline.after(LONG_S))
+        for leases in self.leases:
+            leases.close(Deadline.after(LONG_S))
 
 
 WORKER = st.integers(0, 3)

@@ -588,3 +588,15 @@ class TestWhatOtherWorkersAreTold:
         house.advance(60)
         house.admit(ORIGIN, origin_body(expiry="2026-01-01T00:00:30Z", now=...), KEY.token(exp=house.wall() + 60))
         assert house.published == []
+
+
+def test_another_lifetime_and_another_sentence_hold_for_the_next_advertisement(house: House) -> None:
+    silent = origin_body(expiry=..., now=...)  # of its end
+    house.admit(ORIGIN, silent)
+    house.admission.adopt(default_lifetime_s=60, help_text="Call us.")
+    house.admit(ORIGIN, silent)
+    assert [lifetime_s for _ad, lifetime_s, _is_heeded in house.published] == [900, 60]
+    house.registry.unapproved.add("/origins/other")
+    with pytest.raises(NotApproved, match=r"was not approved by an administrator\. Call us\.$"):
+        house.admit(ORIGIN, origin_body(**{"registry-prefix": "/origins/other"}))
+    assert house.admission.counts == {"admitted": 2, "NotApproved": 1}

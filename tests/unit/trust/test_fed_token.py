@@ -214,3 +214,11 @@ def test_no_token_is_logged(office: Office, caplog: pytest.LogCaptureFixture) ->
         office.ask(raw=raw)
     assert "CACHE_CHI" in caplog.text
     assert not any(part in caplog.text for part in raw.split("."))
+
+
+def test_another_lifetime_holds_for_the_next_token_and_what_was_counted_stays(office: Office) -> None:
+    first = office.ask()
+    office.tokens.adopt(lifetime_s=60.0)
+    second = office.ask()
+    assert (first["exp"] - first["iat"], second["exp"] - second["iat"]) == (900, 60)
+    assert office.tokens.counts == {"issued": 2}

@@ -1,9 +1,12 @@
 """Laws of what is believed of a prefix, when the registry is asked, and who waits for it."""
 
+from typing import Any
+
 import pytest
 
 from director_wsgi.errors import RegistryUnavailable
 from director_wsgi.limits.deadline import Deadline
+from director_wsgi.outbound.client import Answer
 from director_wsgi.trust.inquiry import (
     APPROVAL_LIFETIME_S,
     KEYS_LIFETIME_S,
@@ -549,3 +552,73 @@ def test_what_is_asked_is_counted_by_what_came_of_it(
         ("keys", "answered"): 1,
         ("name", "silent"): 1,
     }
+
+
+# -- another timeout
+
+
+def limits_of(fake: FakeRegistry) -> list[float]:
+    """How long each question from now on may take."""
+    limits: list[float] = []
+    send = fake.send
+
+    def recorded(method: str, url: str, *, deadline: Deadline, **more: Any) -> Answer:
+        limits.append(deadline.remaining_s())
+        return send(method, url, deadline=deadline, **more)
+
+    fake.send = recorded  # type: ignore[method-assign]
+    return limits
+
+
+def test_with_another_timeout_the_next_questions_of_all_kinds_may_take_so_long(
+    inquiries: Inquiries, fake: FakeRegistry, deadline: Deadline
+) -> None:
+    fake.names["/a"] = "A"
+    limits = limits_of(fake)
+    inquiries.adopt(timeout_s=2)
+    assert (approved(inquiries, deadline), has_key(inquiries, deadline), name(inquiries, deadline)) == (True, True, "A")
+    assert set(limits) == {2.0}
+    assert len(limits) == 4
+
+
+def test_while_the_registry_is_silent_the_next_try_is_given_so_long(
+    inquiries: Inquiries, fake: FakeRegistry, pool: HandPool, clock: FakeClock, deadline: Deadline
+) -> None:
+    """Until that is over nobody else tries it, so it must be as long as a question may take."""
+    assert approved(inquiries, deadline)
+    clock.advance(APPROVAL_LIFETIME_S)
+    fake.is_away = True
+    assert approved(inquiries, deadline)
+    assert inquiries._silence.is_quiet
+    inquiries.adopt(timeout_s=2)
+    clock.advance(LONGEST_PAUSE_S)
+    assert inquiries._silence.may_ask()
+    assert not inquiries._silence.may_ask()
+    clock.advance(2)
+    assert inquiries._silence.may_ask()
+
+
+def test_an_admission_under_way_keeps_its_deadline_and_the_next_has_another(
+    inquiries: Inquiries, clock: FakeClock, deadline: Deadline
+) -> None:
+    with inquiries.open(deadline) as before:
+        inquiries.adopt(timeout_s=2)
+        with inquiries.open(deadline) as after:
+            assert (before._deadline.remaining_s(), after._deadline.remaining_s()) == (5, 2)
+
+
+def test_what_is_known_and_that_the_registry_is_silent_outlive_another_timeout(
+    inquiries: Inquiries, fake: FakeRegistry, clock: FakeClock, deadline: Deadline
+) -> None:
+    assert approved(inquiries, deadline)
+    fake.is_away = True
+    with pytest.raises(RegistryUnavailable):
+        has_key(inquiries, deadline)
+    clock.advance(0.25)
+    asked, counts = len(fake.asked), inquiries.counts
+    inquiries.adopt(timeout_s=2)
+    assert inquiries.silent_s == 0.25
+    assert approved(inquiries, deadline)
+    with pytest.raises(RegistryUnavailable):
+        approved(inquiries, deadline, "/other")
+    assert (len(fake.asked), inquiries.counts) == (asked, counts)

@@ -103,3 +103,15 @@ def test_it_is_logged_once_and_so_is_its_end(
         ("WARNING", "away; what is known of servers is used meanwhile"),
         ("INFO", "the registry answers again, after 90 s"),
     ]
+
+
+def test_another_length_of_questions_holds_for_the_next_probe_and_no_pause(silence: Silence, clock: FakeClock) -> None:
+    silence.missed(AWAY, is_certain=True)
+    silence.adopt(longest_question_s=2 * QUESTION_S)
+    assert silence.is_quiet
+    clock.advance(FIRST_PAUSE_S)
+    assert silence.may_ask()
+    clock.advance(2 * QUESTION_S - 0.001)
+    assert not silence.may_ask()
+    clock.advance(0.001)
+    assert silence.may_ask()

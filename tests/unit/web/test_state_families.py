@@ -56,6 +56,7 @@ def test_all_is_well_with_one_that_shares_nothing(wall: FakeClock, clock: FakeCl
         "director_wsgi_state_pending": [0],
         "director_wsgi_state_revision": [0],
         "director_wsgi_state_lost": [0, 0],
+        "director_wsgi_state_late": [0],
     }
 
 
@@ -92,3 +93,11 @@ def test_what_was_not_passed_on(shown: Shown, wall: FakeClock) -> None:
     shown.worker.replica.publish("thing", "\ud800", lambda: b"", lifetime_s=60.0, token=1)
     shown.host.turns()
     assert shown.told()["state_lost"] == {("unsaid",): 1, ("refused",): 1}
+
+
+def test_what_was_answered_before_it_was_shared(shown: Shown) -> None:
+    shown.worker.says("a", b"1")
+    assert not shown.worker.replica.has_shared(0.0)
+    shown.host.turns()
+    assert shown.worker.replica.has_shared(0.0)
+    assert shown.told()["state_late"] == {(): 1}

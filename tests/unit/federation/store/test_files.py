@@ -308,9 +308,9 @@ class TestTheBus:
         (tmp_path / "link").symlink_to(tmp_path / "state")
         assert bus_path(tmp_path / "state", tmp_path) == bus_path(tmp_path / "link", tmp_path)
 
-    @pytest.mark.parametrize("what", ["missing", "open to others", "a link", "a file"])
-    def test_lies_with_the_state_if_it_could_not_be_private(
-        self, tmp_path: Path, what: str, caplog: pytest.LogCaptureFixture
+    @pytest.mark.parametrize("what", ["missing", "open to others", "a link", "a file", "read-only"])
+    def test_lies_with_the_state_if_it_could_not_be_private_or_written(
+        self, tmp_path: Path, what: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         memory, state = tmp_path / "shm", tmp_path / "state"
         memory.mkdir()
@@ -324,6 +324,10 @@ class TestTheBus:
         elif what == "a link":
             (tmp_path / "theirs").mkdir(mode=0o700)
             directory.symlink_to(tmp_path / "theirs")
+        elif what == "read-only":
+            directory.mkdir(mode=0o500)
+            may = os.access  # whom modes bind not, a read-only file system does
+            monkeypatch.setattr(os, "access", lambda path, mode: path != directory and may(path, mode))
         else:
             directory.touch()
         assert bus_path(state, memory) == state / "bus.sqlite"

@@ -181,6 +181,21 @@ def test_trouble_with_the_disk_is_told_once_disturbs_nothing_and_is_made_good(
     assert list(held(backup)) == ["k0", "k1", "k2"]
 
 
+def test_trouble_is_that_of_the_process_that_copies_now(
+    bus: SqliteStore, backup: SqliteStore, wall: FakeClock, clock: FakeClock
+) -> None:
+    faulty = Faulty(backup)
+    one, other = Mirror(bus, faulty, holder="one", wall=wall), Mirror(bus, backup, holder="other", wall=wall)  # type: ignore[arg-type]
+    faulty.error = StoreFull("no room")
+    bus.put([put("a")], ROOM)
+    one.copy(ROOM)
+    assert one.trouble is not None
+    clock.advance(LEASE_S + 1)
+    assert other.copy(ROOM)
+    assert not one.copy(ROOM)
+    assert (one.trouble, other.trouble) == (None, None)
+
+
 def test_a_backup_that_cannot_be_read_counts_as_an_empty_one(
     bus: SqliteStore, backup: SqliteStore, wall: FakeClock
 ) -> None:

@@ -151,6 +151,16 @@ def test_what_ended_is_kept_for_a_while_and_then_removed_without_a_word(store: S
     assert (keys(found), found.dropped) == (["d"], ())
 
 
+def test_what_lived_for_a_moment_is_kept_for_no_longer_whoever_puts_it_under_ever_new_names(
+    store: SqliteStore, wall: FakeClock
+) -> None:
+    for number in range(100):
+        ends_at = wall() + 1.0
+        store.put([Put(kind="ad", key=f"k{number}", body=b"body", expires_at=ends_at, granted_s=1.0)], ROOM)
+        wall.advance(0.25)
+    assert len(store.changes(0).records) <= 2 * 4 + 1
+
+
 def test_one_put_removes_no_more_than_a_bounded_number_of_what_ended(store: SqliteStore, wall: FakeClock) -> None:
     store.put([put(f"k{number}") for number in range(PURGED_AT_ONCE + 10)], ROOM)
     wall.advance(900 + ENDED_KEPT_S + 1)

@@ -1,0 +1,195 @@
+"""What is written to the configuration holds in all workers, without a signal, a lost request or anything left behind."""
+
+import contextlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.process.census import FOLDER_VARIABLE, census, end, thread_names
+from tests.process.child import SETTINGS, get, hup, run, wait_until
+from tests.process.conftest import ENVIRON
+from tests.process.fleet import Fleet, load, wrong
+
+pytestmark = [pytest.mark.process, pytest.mark.timeout(300)]
+
+HASTY = "tests.process.hasty:application"
+COMMAND = Path(sys.executable).with_name("director-wsgi")
+METADATA = get("/.well-known/pelican-configuration")
+METRICS = get("/metrics")
+IN_FORCE = "A new configuration is in force"
+WRONG = "The configuration is wrong"
+TURNS = 50
+LOAD_S = 60
+
+
+@pytest.fixture
+def stack() -> Iterator[contextlib.ExitStack]:
+    with contextlib.ExitStack() as opened:
+        yield opened
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    write(tmp_path, "{}")
+    return tmp_path
+
+
+@pytest.fixture
+def fleet(folder: Path, stack: contextlib.ExitStack) -> Fleet:
+    return Fleet(folder, stack, 2, application=HASTY, environ={FOLDER_VARIABLE: str(folder)})
+
+
+def write(folder: Path, text: str) -> None:
+    """Replace the file as a whole, as an editor does."""
+    (folder / "new").write_text(text)
+    (folder / "new").rename(folder / "pelican.yaml")
+
+
+def hashes(fleet: Fleet) -> dict[str, int]:
+    """How many workers run which configuration."""
+    rows = re.findall(
+        r'^director_wsgi_configuration_workers\{hash="(\w+)"\} (\d+)',
+        fleet.child.ask(METRICS).body.decode(),
+        re.MULTILINE,
+    )
+    return {digest: int(workers) for digest, workers in rows if int(workers)}
+
+
+def ask(fleet: Fleet, *flags: str) -> subprocess.CompletedProcess[str]:
+    """What `director-wsgi reload` says, to an operator with the director's environment."""
+    return subprocess.run(
+        [COMMAND, "reload", *flags],
+        cwd=fleet.folder,
+        env=fleet.child.environ,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+def test_what_is_written_to_the_file_holds_in_all_workers(fleet: Fleet) -> None:
+    workers = fleet.child.workers()
+    (before,) = hashes(fleet)
+    with fleet.lines() as lines:
+        assert {line.get("/.well-known/pelican-configuration").status for line in lines} == {200}
+        write(fleet.folder, "Director: {EnableFederationMetadataHosting: false}")
+        fleet.child.wait_for_output(IN_FORCE, 2)
+        assert {line.get("/.well-known/pelican-configuration").status for line in lines} == {410}
+        assert json.loads(next(iter(lines)).get("/api/v1.0/director/directors").body)
+    wait_until(lambda: list(hashes(fleet).values()) == [2], "both run the same")
+    assert before not in hashes(fleet)
+    assert fleet.child.workers() == workers
+    end(fleet.child)
+
+
+def test_an_operator_hears_what_would_change_what_has_changed_and_what_is_wrong(fleet: Fleet) -> None:
+    write(fleet.folder, "Director: {StatTimeout: 3s, StartupWindow: 1s}")
+    fleet.child.wait_for_output(IN_FORCE, 2)
+    write(fleet.folder, "Director: {StatTimeout: 4s, StartupWindow: 1s}")
+    done = ask(fleet)
+    assert done.returncode == 0, done.stderr
+    table = done.stdout.splitlines()
+    assert {row.split()[0] for row in table[1:3]} == {str(pid) for pid in fleet.child.workers()}
+    assert len({row.split()[1] for row in table[1:3]}) == 1
+    assert "Director.StartupWindow" in table[3]
+    (fleet.folder / "next.yaml").write_text("Director: {StatTimeout: 5s, StartupWindow: 1s, Threads: 20}")
+    would = ask(fleet, "--check", "next.yaml")
+    assert would.stdout.splitlines() == [
+        "A reload would change:",
+        "  Director.StatTimeout = 5s, was 4s (next.yaml:1)",
+        "Only the next start, or SIGHUP, would change:",
+        "  Director.Threads = 20, was 32 (next.yaml:1)",
+        "Changed before, and waiting for the next start already: Director.StartupWindow",
+    ]
+    write(fleet.folder, "Director: {StatTimeout: nonsense}")
+    for flags in ((), ("--check",)):
+        refused = ask(fleet, *flags)
+        assert refused.returncode == 1
+        assert "pelican.yaml:1" in refused.stderr
+    assert '"configuration":{"status":"warning"' in fleet.child.ask(get("/readyz?verbose")).body.decode()
+    assert fleet.child.ask(METADATA).status == 200
+    end(fleet.child)
+
+
+def test_who_takes_a_dead_workers_place_runs_what_the_others_run(fleet: Fleet) -> None:
+    write(fleet.folder, "Director: {EnableFederationMetadataHosting: false}")
+    fleet.child.wait_for_output(IN_FORCE, 2)
+    write(fleet.folder, "Director: {EnableFederationMetadataHosting: nonsense}")
+    fleet.child.wait_for_output(WRONG)
+    old = fleet.child.workers()
+    for pid in old:
+        os.kill(pid, signal.SIGKILL)
+    fleet.wait_for_workers(2, others_than=old)
+    with fleet.lines() as lines:
+        assert {line.get("/.well-known/pelican-configuration").status for line in lines} == {410}
+    assert len(hashes(fleet)) == 1
+
+
+def test_what_takes_a_restart_waits_for_one(fleet: Fleet) -> None:
+    write(fleet.folder, "Director: {Threads: 20}")
+    fleet.child.wait_for_output("Changed, and in force only after the next start or SIGHUP: Director.Threads")
+    assert "director_wsgi_configuration_pending 1.0" in fleet.child.ask(METRICS).body.decode()
+    fleet.hup()
+    assert "20 threads" in fleet.child.output
+    wait_until(
+        lambda: "director_wsgi_configuration_pending 0.0" in fleet.child.ask(METRICS).body.decode(), "nothing waits"
+    )
+    end(fleet.child)
+
+
+def test_a_director_that_keeps_no_state_reloads_as_well(folder: Path) -> None:
+    environ = ENVIRON | {"PELICAN_DIRECTOR_STATELOCATION": ":memory:", FOLDER_VARIABLE: str(folder)}
+    with run(folder, "-c", str(SETTINGS), "-b", "127.0.0.1:0", HASTY, environ=environ) as child:
+        assert child.wait_until_ready().ask(METADATA).status == 200
+        write(folder, "Director: {EnableFederationMetadataHosting: false}")
+        wait_until(lambda: child.ask(METADATA).status == 410, "the new configuration")
+        end(child)
+
+
+@pytest.mark.slow
+def test_150_reloads_under_load_lose_no_request_and_leak_nothing(fleet: Fleet) -> None:
+    servers = fleet.servers(4)
+    wait_until(lambda: fleet.all_know(servers), "all know them")
+    child, folder = fleet.child, fleet.folder
+    workers = child.workers()
+    write(folder, "Director: {StatTimeout: 1s}")
+    child.wait_for_output(IN_FORCE, 2)
+    names = {pid: thread_names(pid, folder) for pid in workers}
+    before = {pid: census(pid) for pid in workers}
+    with load(child.port, servers, rate_per_s=100, seconds=LOAD_S) as asking:
+        for turn in range(TURNS):
+            write(folder, f"# the same, for the {turn}th time\nDirector: {{StatTimeout: 1s}}")
+            write(folder, f"Director: {{StatTimeout: {turn + 2}s}}")
+            child.wait_for_output(IN_FORCE, 2 * (turn + 2))
+            write(folder, f"Director: {{StatTimeout: {turn}s and more}}")
+            child.wait_for_output(WRONG, turn + 1)
+        assert not asking.has_ended(), f"the reloads took longer than {LOAD_S} s"
+        outcomes = asking.outcomes()
+    assert wrong(outcomes, servers) == {}
+    assert child.workers() == workers
+    for pid in workers:
+        handlers = (thread_names(pid, folder) - names[pid])["handler"]  # as many as there were requests at once
+        with contextlib.suppress(AssertionError):
+            wait_until(lambda: census(pid).beyond(before[pid], threads=handlers) == {}, "what it held")  # noqa: B023, called at once
+        assert census(pid).beyond(before[pid], threads=handlers) == {}
+        assert set(thread_names(pid, folder) - names[pid]) <= {"handler"}
+    assert "Traceback" not in child.output
+    end(child)
+
+
+def test_a_reload_that_is_broken_then_hup_keeps_what_the_workers_ran(fleet: Fleet) -> None:
+    write(fleet.folder, "Director: {EnableFederationMetadataHosting: false}")
+    fleet.child.wait_for_output(IN_FORCE, 2)
+    write(fleet.folder, "Director: {")
+    fleet.child.wait_for_output(WRONG)
+    hup(fleet.child)
+    wait_until(lambda: fleet.child.ask(METADATA).status == 410, "what was in force")
+    assert len(hashes(fleet)) == 1
