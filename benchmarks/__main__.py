@@ -10,14 +10,14 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from benchmarks import advertisement, federations, head, lookups, redirects, stats, workers
+from benchmarks import advertisement, federations, head, lookups, redirects, stats, tracing, workers
 from benchmarks.figures import Figure, figure, machine, table, write
 from benchmarks.load import WrongAnswerError
 from benchmarks.server import ServerFailedError
 from director_wsgi.demo.openloop import LoadFailedError
 
 RESULTS = Path(__file__).resolve().parent / "results"
-ALL = ("redirects", "lookups", "advertisement", "head", "stats", "workers")
+ALL = ("redirects", "lookups", "advertisement", "head", "tracing", "stats", "workers")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -71,6 +71,8 @@ def _run(name: str, options: argparse.Namespace, folder: Path) -> list[Figure]:
         return stats.measure(folder, _say, quick=quick)
     if name == "workers":
         return workers.measure(folder, _say, quick=quick)
+    if name == "tracing":
+        return _tracing(quick=quick)
     return _head(quick=quick)
 
 
@@ -82,6 +84,20 @@ def _head(*, quick: bool) -> list[Figure]:
         name, _, unit = key.rpartition(", ")
         if unit == "ratio":
             made.append(figure(name, "x", [value], at_most=1 if "to requests" in name else None))
+        else:
+            made.append(figure(name, "us CPU", [value], note=f"median of {rounds} rounds"))
+    return made
+
+
+def _tracing(*, quick: bool) -> list[Figure]:
+    _say("tracing: off, on with nothing sampled, on with everything sampled, in turn")
+    rounds = 3 if quick else 15
+    aims = {"asks two, ratio 0 to off": 1.05, "asks two, ratio 1 to off": 1.25}
+    made = []
+    for key, value in tracing.measure(rounds=rounds).items():
+        name, _, unit = key.rpartition(", ")
+        if unit == "ratio":
+            made.append(figure(name, "x", [value], at_most=aims.get(name.removeprefix("tracing, "))))
         else:
             made.append(figure(name, "us CPU", [value], note=f"median of {rounds} rounds"))
     return made

@@ -22,6 +22,7 @@ from director_wsgi.federation.store.records import Record, Renewal
 from director_wsgi.limits.deadline import Clock, Deadline, WallClock
 from director_wsgi.runtime.changes import differences, held
 from director_wsgi.runtime.config import Config, load_settings
+from director_wsgi.runtime.parameters import PARAMETERS
 from director_wsgi.runtime.periodic import PeriodicJob
 from director_wsgi.runtime.reading import Reading
 from director_wsgi.runtime.sources import Complete
@@ -375,8 +376,9 @@ class Reloads:
         """
         pending = tuple(change.name for change in differences(self._config, reading.get()).pending)
         config = load_settings(held(reading.settings, self._started_with), self._environ, self._cwd)
-        # What the file of authorities holds is part of the hash, not of the configuration.
-        has_same_files = config.tls_ca_certificate_file is None or reading.hash == self._settled.reading.hash
+        # What files of authorities hold is part of the hash, not of the configuration.
+        names_files = any(one.row.by_content and getattr(config, one.attribute) is not None for one in PARAMETERS)
+        has_same_files = not names_files or reading.hash == self._settled.reading.hash
         if config == self._config and has_same_files:
             return self._running.generation, pending
         number = self._apply(config)

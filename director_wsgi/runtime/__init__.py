@@ -33,5 +33,6 @@ The process:
 What lives long:
     leases      who owns a thread, a socket or a file, and until when
     clients     who waits for a client is told when that client has gone
+    tracing/    what becomes of requests, told to an OpenTelemetry collector
     periodic    work that is done again and again on a thread of its own
 """

@@ -123,7 +123,7 @@ class _Loading:
         self._settings = settings
         self._variables = {name: text for name, text in environ.items() if name.startswith("PELICAN_") and text.strip()}
         self._standard = opentelemetry.settings(environ)
-        self._is_untraced = opentelemetry.is_disabled(environ)
+        self._untraced = opentelemetry.switched_off(environ)
         self._cwd = cwd
         self._parameters = parameters
         self._file = file
@@ -207,11 +207,9 @@ class _Loading:
 
     def _heed_switch(self) -> None:
         """Trace nothing if that is switched off for all programs of the site."""
-        if self._is_untraced and self._values.pop("tracing_enabled", False):
+        if self._untraced and self._values.pop("tracing_enabled", False):
             source = self._sources.pop("tracing_enabled")
-            self._warnings.append(
-                f"Tracing.Enabled = true ({source}): {opentelemetry.DISABLED} is set, so nothing is traced"
-            )
+            self._warnings.append(f"Tracing.Enabled = true ({source}): nothing is traced, because of {self._untraced}")
 
     def _judge_names(self) -> None:
         obeyed = {name for one in PARAMETERS for name in (one.row.name, one.row.formerly)}

@@ -58,7 +58,7 @@ def ended(span: Trace, evidence: Evidence) -> None:
 def joined(trace: Trace, server: ServerAd) -> None:
     """Somebody else is asking the server already; the HEAD is in his trace."""
     if trace.is_recorded:
-        trace.event({say.SERVER: server.name}, "joined")
+        trace.event("joined", {say.SERVER: server.name})
 
 
 def gates(

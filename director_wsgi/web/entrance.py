@@ -82,7 +82,7 @@ class Entrance:
         token = log.job_id.set(job_id)
         tracer = self._tracer
         try:
-            if tracer is None or environ.get("PATH_INFO") in tracing.UNTRACED:
+            if tracer is None or tracing.is_untraced(environ):
                 return self._answer(environ, start_response, job_id)
             return self._answer_traced(tracer, environ, start_response, job_id)
         finally:

@@ -4,7 +4,6 @@ A request of a probe or a scraper is not traced: there are many, and they say no
 """
 
 import re
-import uuid
 from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
@@ -36,6 +35,12 @@ _METHODS: Final = frozenset(
 _VARIABLE: Final = re.compile(r"<(?:[^<>:]*:)?([^<>:]*)>")
 
 
+def is_untraced(environ: "WSGIEnvironment") -> bool:
+    """Whether nobody wants to know of this request."""
+    target: str = environ.get("RAW_URI") or environ.get("PATH_INFO", "")
+    return target.partition("?")[0] in UNTRACED
+
+
 def begin(tracer: Tracer, environ: "WSGIEnvironment", job_id: str) -> Trace:
     """Begin the trace of a request, or go on with the client's.
 
@@ -44,7 +49,7 @@ def begin(tracer: Tracer, environ: "WSGIEnvironment", job_id: str) -> Trace:
     """
     told = environ.get("HTTP_TRACEPARENT")
     parent = context.parse(told, environ.get("HTTP_TRACESTATE", "")) if told else None
-    return tracer.begin(_method(environ), trace_id=uuid.UUID(job_id).int, parent=parent)
+    return tracer.begin("HTTP", trace_id=int(job_id.replace("-", ""), 16), parent=parent)
 
 
 def end(trace: Trace, tracer: Tracer, environ: "WSGIEnvironment", job_id: str, status: int) -> None:
@@ -60,8 +65,9 @@ def end(trace: Trace, tracer: Tracer, environ: "WSGIEnvironment", job_id: str, s
     if isinstance(trace, Span):
         method, route = _method(environ), environ.get(ROUTE, "")
         wanted = tracer.routes.get(route)
-        trace.name = wanted.named(method) if wanted else f"{method} {route}".strip()
-        trace.own = wanted.said(method) if wanted else ()
+        shown = method if method in _METHODS else "HTTP"
+        trace.name = wanted.named(shown) if wanted else f"{shown} {route}".strip()
+        trace.own = wanted.said(shown) if wanted else ()
         trace.set(say.METHOD, method)
         trace.set(say.JOB_ID, job_id)
         if route:
@@ -80,6 +86,10 @@ def noting_route(app: "WSGIApplication") -> "WSGIApplication":
     """`app`, Flask's own; the route that answers is kept in the environment, before Flask forgets it."""
 
     def answer(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+        trace = environ.get(TRACE)
+        if trace is None or not trace.is_recorded:
+            return app(environ, start_response)
+
         def start(line: str, headers: list[tuple[str, str]], *error: Any) -> Callable[[bytes], object]:
             environ[ROUTE] = _route_of(environ)
             return start_response(line, headers, *error)

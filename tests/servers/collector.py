@@ -186,8 +186,7 @@ class _Handler(BaseHTTPRequestHandler):
         collector.came(body, {name.lower(): value for name, value in self.headers.items()})
         mode = collector.mode
         if mode is Mode.SILENT:
-            collector.ending.wait(60)
-            self.close_connection = True
+            self._hang()
         elif mode is Mode.DRIP:
             self._drip()
         elif mode in {Mode.OK, Mode.PARTIAL}:
@@ -207,6 +206,19 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
+
+    def _hang(self) -> None:
+        """Say nothing until the other side goes away."""
+        self.close_connection = True
+        self.connection.settimeout(0.05)
+        while not self.server.collector.ending.is_set():
+            try:
+                if not self.connection.recv(1):
+                    return
+            except TimeoutError:
+                continue
+            except OSError:
+                return
 
     def _drip(self) -> None:
         """A byte of a header now and then, for ever."""

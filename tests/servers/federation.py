@@ -171,6 +171,11 @@ class Federation:
             self.director.close()
             self._names.close()
 
+    def reload(self, config: Config) -> int:
+        """Put another configuration in force; the number of its generation."""
+        number: int = self._app.extensions["reload"](config)
+        return number
+
     # -- who is in it
 
     def origin(self, name: str, *namespaces: str | NamespaceAd, **more: Any) -> FaultServer:

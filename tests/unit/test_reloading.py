@@ -299,9 +299,18 @@ def test_an_operator_who_asks_is_answered_after_some_fresh_looks(clock: FakeCloc
     assert ("looked", "question") in {told[:2] for told in worker.replica.published}
 
 
-def test_a_new_file_of_authorities_is_taken_although_its_name_is_the_same(clock: FakeClock, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("row", "attribute"),
+    [
+        ("Server.TLSCACertificateFile", "tls_ca_certificate_file"),
+        ("Tracing.CACertificateFile", "tracing_ca_file"),
+    ],
+)
+def test_a_new_file_of_authorities_is_taken_although_its_name_is_the_same(
+    row: str, attribute: str, clock: FakeClock, tmp_path: Path
+) -> None:
     file = tmp_path / "ca.pem"
-    settings = {"server.tlscacertificatefile": Setting("Server.TLSCACertificateFile", str(file), "f:3")}
+    settings = {row.lower(): Setting(row, str(file), "f:3")}
 
     def reading_now() -> Reading:
         every = settings | {"federation.registryurl": REGISTRY}
@@ -314,4 +323,4 @@ def test_a_new_file_of_authorities_is_taken_although_its_name_is_the_same(clock:
     file.write_bytes(Authority(tmp_path).ca_file.read_bytes())
     worker.find(reading_now())
 
-    assert [config.tls_ca_certificate_file for config in worker.applied] == [file]
+    assert [getattr(config, attribute) for config in worker.applied] == [file]

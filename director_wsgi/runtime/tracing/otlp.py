@@ -14,7 +14,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 from opentelemetry.proto.trace.v1 import trace_pb2
 
 from director_wsgi import __version__
-from director_wsgi.runtime.tracing.attributes import ALLOWED, MAX_CHARACTERS, Attribute
+from director_wsgi.runtime.tracing.attributes import ALLOWED, ERROR, MAX_CHARACTERS, Attribute
 from director_wsgi.runtime.tracing.span import SERVER, Span, Value
 
 SCOPE: Final = "director_wsgi"
@@ -81,7 +81,7 @@ def _write(span: Span, message: trace_pb2.Span) -> None:
         _say(attributes, event.attributes)
     if span.error:
         message.status.code = trace_pb2.Status.STATUS_CODE_ERROR
-        message.attributes.add(key="error.type").value.string_value = span.error[:MAX_CHARACTERS]
+        message.attributes.add(key=ERROR).value.string_value = span.error[:MAX_CHARACTERS]
 
 
 def _say(attributes: Mapping[Attribute, Value], written: "object") -> None:

@@ -54,7 +54,7 @@ class Trace:
     def set(self, attribute: Attribute, value: Value) -> None:
         """Say something; the last that is said counts."""
 
-    def event(self, attributes: Mapping[Attribute, Value], name: str) -> None:
+    def event(self, name: str, attributes: Mapping[Attribute, Value]) -> None:
         """Something has happened, now."""
 
     def fail(self, error: str) -> None:
@@ -79,17 +79,26 @@ OFF: Final = Trace()
 
 
 class Carried(Trace):
-    """A trace that is not recorded here, but goes on."""
+    """A trace that is not recorded here, but goes on.
 
-    __slots__ = ("_parent",)
+    Args:
+        trace_id: Not 0.
+        span_id: Of the parent; one by chance if there is none.
+        state: `tracestate` for servers.
+    """
 
-    def __init__(self, parent: context.Parent) -> None:
-        self._parent = parent
+    __slots__ = ("_args", "_headers")
+
+    def __init__(self, trace_id: int, span_id: int, state: str = "") -> None:
+        self._headers: Mapping[str, str] | None = None
+        self._args = (trace_id, span_id, state)
 
     def headers(self) -> Mapping[str, str]:
         """The parent's, since there is no span between him and the server; and that it is not recorded."""
-        parent = self._parent
-        return _headers(parent.trace_id, parent.span_id, parent.state, is_sampled=False)
+        headers = self._headers
+        if headers is None:
+            headers = self._headers = _headers(*self._args, is_sampled=False)
+        return headers
 
 
 class Recorder:
@@ -194,7 +203,7 @@ class Span(Trace):
         """Say it."""
         self.attributes[attribute] = value
 
-    def event(self, attributes: Mapping[Attribute, Value], name: str) -> None:
+    def event(self, name: str, attributes: Mapping[Attribute, Value]) -> None:
         """Note it."""
         if len(self.events) < MAX_EVENTS:
             self.events.append((self.recorder.clock(), name, attributes))

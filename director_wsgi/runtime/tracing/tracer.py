@@ -84,7 +84,7 @@ class Tracer:
         """
         trace_id = parent.trace_id if parent else trace_id or self._random.getrandbits(128) or 1
         if not self._sampler.takes(trace_id, parent):
-            return Carried(parent or Parent(trace_id=trace_id, span_id=self._new_id(), is_sampled=False))
+            return Carried(trace_id, parent.span_id if parent else self._new_id(), parent.state if parent else "")
         recorder = Recorder(
             trace_id,
             parent.state if parent else "",

@@ -3,7 +3,7 @@
 The order: default < `OTEL_*` < whatever sets a row of ours. A variable cannot change while the process lives; were it
 to win, nothing in a file or at a remote source could change it either. The variables of traces win over those of all
 signals. They count only where `Tracing.Enabled` is true, so that what is set for every container of a site breaks no
-director that does not trace; and `OTEL_SDK_DISABLED=true` wins over that.
+director that does not trace; and `OTEL_SDK_DISABLED=true` or `OTEL_TRACES_EXPORTER=none` wins over that.
 
 Source: OpenTelemetry specification, "Environment Variable Specification" and "OTLP Exporter".
 """
@@ -14,7 +14,7 @@ from urllib.parse import unquote
 
 from director_wsgi.runtime.yaml_file import Setting
 
-DISABLED: Final = "OTEL_SDK_DISABLED"
+_SWITCHES: Final = {"OTEL_SDK_DISABLED": "true", "OTEL_TRACES_EXPORTER": "none"}
 
 
 def _as_it_is(text: str) -> object:
@@ -71,6 +71,8 @@ def settings(environ: Mapping[str, str]) -> Mapping[str, Setting]:
     return found
 
 
-def is_disabled(environ: Mapping[str, str]) -> bool:
-    """Whether everything is switched off."""
-    return environ.get(DISABLED, "").strip().lower() == "true"
+def switched_off(environ: Mapping[str, str]) -> str:
+    """The variable by which all is switched off, as it is set; empty if none is."""
+    return next(
+        (f"{name}={off}" for name, off in _SWITCHES.items() if environ.get(name, "").strip().lower() == off), ""
+    )

@@ -148,6 +148,20 @@ def test_without_a_thread_spans_are_dropped_and_the_next_one_tries_again(
     assert told.found == {"overflow": 2, "exported": 1}
 
 
+def test_every_span_is_counted_once_whoever_hands_it_over_and_whenever_the_end_comes(told: Watched) -> None:
+    connect = Connect()
+    one = made(connect, told, batch=7, room=50, interval_s=0.001)
+    handing = [threading.Thread(target=record, args=(one, 200)) for _ in range(8)]
+    for thread in handing:
+        thread.start()
+    assert connect.clients[0].arrived.wait(LONG_S)
+    assert one.close(Deadline.after(LONG_S))
+    for thread in handing:
+        thread.join(LONG_S)
+    assert sum(told.found.values()) == 8 * 200
+    assert told.found["exported"] == sum(len(spans_of(body)) for *_, body in connect.clients[0].posts)
+
+
 def test_spans_are_packed_where_that_is_wanted(told: Watched) -> None:
     connect = Connect()
     one = made(connect, told, compression="gzip")

@@ -64,11 +64,13 @@ def test_what_is_set_for_a_whole_site_breaks_no_director_that_does_not_trace(loa
     assert "Tracing.QueueSize = 'many' (OTEL_BSP_MAX_QUEUE_SIZE)" in second
 
 
-def test_the_switch_of_opentelemetry_switches_it_off(loaded: Load) -> None:
-    config = loaded(ON, OTEL_SDK_DISABLED="True")
+@pytest.mark.parametrize(("variable", "off"), [("OTEL_SDK_DISABLED", "True"), ("OTEL_TRACES_EXPORTER", "none")])
+def test_the_switches_of_opentelemetry_switch_it_off(loaded: Load, variable: str, off: str) -> None:
+    config = loaded(ON, **{variable: off})
     assert spec_of(config) is None
-    assert any("OTEL_SDK_DISABLED" in warning for warning in config.warnings)
-    assert not loaded(OTEL_SDK_DISABLED="true").warnings
+    assert any(variable in warning for warning in config.warnings)
+    assert not loaded(**{variable: off}).warnings
+    assert spec_of(loaded(ON, **{variable: "otlp"})) is not None
 
 
 def test_every_variable_sets_a_row_of_ours() -> None:

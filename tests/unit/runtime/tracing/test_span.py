@@ -3,7 +3,6 @@
 import pytest
 
 from director_wsgi.runtime.tracing import attributes as say
-from director_wsgi.runtime.tracing.context import Parent
 from director_wsgi.runtime.tracing.otlp import Encoder
 from director_wsgi.runtime.tracing.span import CLIENT, MAX_EVENTS, OFF, Carried, Trace
 from tests.fakes import FakeClock
@@ -68,7 +67,7 @@ def test_servers_learn_of_the_span_that_asks_them(kept: Kept, clock: FakeClock) 
 
 
 def test_what_is_not_recorded_here_goes_on_unrecorded() -> None:
-    carried: Trace = Carried(Parent(trace_id=0xABC, span_id=0xDEF, is_sampled=False, state="a=1"))
+    carried: Trace = Carried(0xABC, 0xDEF, "a=1")
     assert carried.child("stat").child("HEAD").headers() == {
         "traceparent": f"00-{0xABC:032x}-{0xDEF:016x}-00",
         "tracestate": "a=1",
@@ -78,7 +77,7 @@ def test_what_is_not_recorded_here_goes_on_unrecorded() -> None:
 def test_nothing_at_all_is_told_where_nothing_is_traced() -> None:
     with OFF.child("stat") as span:
         span.set(say.ASKED, 1)
-        span.event({}, "joined")
+        span.event("joined", {})
         span.fail("x")
         span.stage("match", span.instant())
     assert span is OFF
@@ -89,7 +88,7 @@ def test_nothing_at_all_is_told_where_nothing_is_traced() -> None:
 def test_what_is_not_on_the_list_is_not_exported(kept: Kept, clock: FakeClock) -> None:
     span = root(kept, clock)
     span.set(say.Attribute("http.request.header.authorization"), "Bearer canary")
-    span.event({say.Attribute("url.query"): "canary"}, "joined")
+    span.event("joined", {say.Attribute("url.query"): "canary"})
     span.set(say.ASKED, 3)
     span.end()
     body = Encoder(()).encode(kept.spans)
@@ -102,7 +101,7 @@ def test_texts_and_events_have_a_bound_and_any_text_can_be_told(kept: Kept, cloc
     span.set(say.SERVER, "x" * 10_000)
     span.set(say.NAMESPACE, "/\udcff")
     for _ in range(MAX_EVENTS + 1):
-        span.event({say.SERVER: "a"}, "joined")
+        span.event("joined", {say.SERVER: "a"})
     span.end()
     (told,) = spans_of(Encoder(()).encode(kept.spans))
     assert told.attributes == {say.SERVER: "x" * say.MAX_CHARACTERS, say.NAMESPACE: "/?"}
