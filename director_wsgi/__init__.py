@@ -15,8 +15,9 @@ The way of a request, from top to bottom; every arrow between the rooms points d
     limits     deadline, slots, lanes, breaker, flights, TTL table: they know nothing of directors
     errors     what may end a request
 
-`director` is the parts, `assembly` puts them together, `app` puts them behind Flask's routes, `wsgi` is what gunicorn
-loads, `cli` is the command `director-wsgi`, `demo` is a small federation on loopback.
+`director` is the parts, `assembly` puts them together; `provisioning` and `routes` make what belongs to one
+configuration, `reloading` brings the next one. `app` is the door to all of it, `wsgi` is what gunicorn loads, `cli` is
+the command `director-wsgi`, `demo` is a small federation on loopback.
 
 Read in this order: `redirect.resolver` (the whole on one screen), `redirect.request` (what travels),
 `federation.snapshot`, `stat.engine`, `outbound.client`, `trust.admission`, `health.tests`,

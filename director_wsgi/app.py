@@ -1,12 +1,11 @@
 """`create_app`: a director behind Flask's routes."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
 from flask import Flask
-from werkzeug.wsgi import ClosingIterator
 
 from director_wsgi import __version__, routes
 from director_wsgi.assembly import build
@@ -19,7 +18,7 @@ from director_wsgi.limits.lanes import Lanes
 from director_wsgi.provisioning import adopt, provision
 from director_wsgi.routes import Kept
 from director_wsgi.runtime.config import Config
-from director_wsgi.runtime.generations import Generations, Holdings
+from director_wsgi.runtime.generations import Generation, Generations, Holdings
 from director_wsgi.runtime.log import set_level
 from director_wsgi.runtime.metrics import Metrics
 from director_wsgi.runtime.outgoing import MakeClient
@@ -134,7 +133,28 @@ class Doorway:
         except BaseException:
             generation.leave()
             raise
-        return ClosingIterator(body, generation.leave)
+        return _Held(body, generation)
+
+
+class _Held:
+    """The body of an answer. Its generation is left when it has been sent, whatever goes wrong at its end."""
+
+    __slots__ = ("_body", "_generation")
+
+    def __init__(self, body: Iterable[bytes], generation: Generation[Served]) -> None:
+        self._body = body
+        self._generation = generation
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self._body)
+
+    def close(self) -> None:
+        """The server is done with it; called once."""
+        try:
+            if close := getattr(self._body, "close", None):
+                close()
+        finally:
+            self._generation.leave()
 
 
 def _make(

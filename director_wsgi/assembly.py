@@ -32,6 +32,7 @@ from director_wsgi.policies import stat_policy
 from director_wsgi.redirect.geo import Overrides
 from director_wsgi.redirect.maxmind import REFRESH_INTERVAL_S, GeoDatabase
 from director_wsgi.redirect.places import ClientPlaces, Places, ServerPlaces
+from director_wsgi.reload_records import PASSING as CONFIGURATIONS
 from director_wsgi.runtime.clients import ClientWatch
 from director_wsgi.runtime.config import Config
 from director_wsgi.runtime.leases import Leases
@@ -67,7 +68,7 @@ UPKEEP_INTERVAL_S = 10.0
 """How often expired advertisements are swept out, what belonged to their servers is given back, and downtimes that have
 begun or ended meanwhile act."""
 
-PASSING = frozenset({io_load.KIND, reports.KIND, vitals.KIND})
+PASSING = frozenset({io_load.KIND, reports.KIND, vitals.KIND, *CONFIGURATIONS})
 """Kinds of what workers tell each other that are worth nothing after a reboot, and would be written to disk all day."""
 
 SHARES_INTERVAL_S = 1.0

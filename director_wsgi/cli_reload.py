@@ -7,7 +7,7 @@ to be asked by the user whose director it is.
 import secrets
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -15,12 +15,14 @@ from typing import Final
 from director_wsgi.federation.replica import WORKER
 from director_wsgi.federation.store.errors import StoreError
 from director_wsgi.federation.store.files import bus_path
-from director_wsgi.federation.store.records import Put, Store
+from director_wsgi.federation.store.records import Put, Record, Store
 from director_wsgi.federation.store.sqlite import SqliteStore
 from director_wsgi.limits.deadline import Clock, Deadline, WallClock, monotonic, wall
-from director_wsgi.reloading import ANSWER_S, CONFIGURATION, LOOK, LOOKED, RUNNING, Running, decode
+from director_wsgi.reload_records import CONFIGURATION, LOOK, LOOKED, RUNNING, Running, decode
+from director_wsgi.reloading import ANSWER_S
+from director_wsgi.runtime import discovery
 from director_wsgi.runtime.changes import differences
-from director_wsgi.runtime.config import partly_made
+from director_wsgi.runtime.config import Config, partly_made
 from director_wsgi.runtime.local_files import LocalFiles
 from director_wsgi.runtime.sources import Sources
 
@@ -84,7 +86,8 @@ def checked(environ: Mapping[str, str], cwd: Path, *, clock: Clock = monotonic, 
         store.close()
     if not workers or record is None:
         raise ReloadError(_nobody())
-    found = differences(decode(record.body, environ, cwd).reading.get(), wanted)
+    running = _published(record, environ, cwd)
+    found = differences(running, _completed(wanted, running))
     lines = []
     if found.live:
         lines += ["A reload would change:", *(f"  {change}" for change in found.live)]
@@ -97,6 +100,31 @@ def checked(environ: Mapping[str, str], cwd: Path, *, clock: Clock = monotonic, 
     return "\n".join(lines)
 
 
+def _published(record: Record, environ: Mapping[str, str], cwd: Path) -> Config:
+    """What the workers run, or would if they were started now.
+
+    Raises:
+        ReloadError: It cannot be told.
+    """
+    try:
+        reading = decode(record.body, environ, cwd).reading
+    except ValueError as error:
+        raise ReloadError(
+            f"what runs cannot be compared; is the director of another version? It tells {error}"
+        ) from None
+    if reading.config is None:
+        raise ReloadError(
+            "what runs cannot be compared, for it could not be started now: " + "; ".join(reading.problems)
+        )
+    return reading.config
+
+
+def _completed(wanted: Config, running: Config) -> Config:
+    """With what is left to the discovery URL as it was told to those who run: nobody is asked now."""
+    told = {name: getattr(running, name) for name in discovery.missing(wanted)}
+    return replace(wanted, **told)
+
+
 def _reloaded(store: Store, deadline: Deadline, wall: WallClock, pause: Callable[[float], object]) -> str:
     if not _workers(store, wall):
         raise ReloadError(_nobody())
@@ -107,7 +135,8 @@ def _reloaded(store: Store, deadline: Deadline, wall: WallClock, pause: Callable
     while not deadline.has_passed():
         record = store.get(LOOKED, key)
         if record is not None:
-            answer = Running.decode(record.body)
+            answer = _running(record)
+        if record is not None and answer is not None:
             if answer.rejected:
                 raise ReloadError("it is wrong, and the one before stays in force:\n  " + "\n  ".join(answer.rejected))
             workers = _workers(store, wall)
@@ -141,9 +170,16 @@ def _nobody() -> str:
 def _workers(store: Store, wall: WallClock) -> list[Worker]:
     now = wall()
     records = [record for record in store.changes(0).records if record.remaining_s(now) > 0]
-    told = {record.key: Running.decode(record.body) for record in records if record.kind == RUNNING}
+    told = {record.key: _running(record) for record in records if record.kind == RUNNING}
     alive = sorted(record.key for record in records if record.kind == WORKER)
     return [Worker(holder, told.get(holder)) for holder in alive]
+
+
+def _running(record: Record) -> Running | None:
+    try:
+        return Running.decode(record.body)
+    except ValueError:  # of another version, while one takes the other's place
+        return None
 
 
 def _table(workers: list[Worker], answer: Running) -> str:

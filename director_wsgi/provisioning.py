@@ -94,7 +94,11 @@ def adopt(director: Director, serving: Serving) -> None:
     director.fed_tokens.adopt(lifetime_s=config.fed_token_lifetime_s)
     director.tests.adopt(interval_s=config.health_test_interval_s)
     director.trial.adopt(deadline_s=config.redirect_deadline_s)
+    before = director.present.config
     director.present.adopt(serving)
+    if before.registry_query_interval_s != config.registry_query_interval_s:
+        for job in director.jobs:  # who sleeps by the old one would do so for up to a day
+            job.wake()
 
 
 def _overrides(config: Config) -> Overrides:

@@ -8,39 +8,27 @@ Only parameters that may change while the director runs are taken over. The othe
 start, and are told as pending.
 """
 
-import json
 import logging
 import math
+from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from director_wsgi.errors import ConfigError
 from director_wsgi.federation.replica import HOST
 from director_wsgi.federation.store.records import Record, Renewal
 from director_wsgi.limits.deadline import Clock, Deadline, WallClock
+from director_wsgi.reload_records import CONFIGURATION, LOOK, LOOKED, RUNNING, Read, Running, decode
 from director_wsgi.runtime.changes import differences, held
 from director_wsgi.runtime.config import Config, load_settings
 from director_wsgi.runtime.parameters import PARAMETERS
 from director_wsgi.runtime.periodic import PeriodicJob
 from director_wsgi.runtime.reading import Reading
 from director_wsgi.runtime.sources import Complete
-from director_wsgi.runtime.yaml_file import Setting
 
 log = logging.getLogger(__name__)
-
-CONFIGURATION: Final = "configuration"
-"""The kind under which what was read is published."""
-
-RUNNING: Final = "running"
-"""The kind under which each worker tells what it runs, by holder."""
-
-LOOK: Final = "look"
-"""The kind under which an operator asks for a look at the sources, now; the key is any text."""
-
-LOOKED: Final = "looked"
-"""The kind under which the worker that looks answers, under the same key."""
 
 ANSWER_S: Final = 60.0
 """How long question and answer hold."""
@@ -71,6 +59,8 @@ PUBLISHED_S: Final = 30 * 86_400.0
 
 PUBLISH_S: Final = 3_600.0
 
+MOST_QUESTIONS: Final = 16
+"""Operators' questions that are remembered at one time; the newest."""
 
 CLOSE_S: Final = 1.0
 """How long its end may take."""
@@ -114,96 +104,6 @@ class Look(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Running:
-    """What one worker runs.
-
-    Attributes:
-        hash: Of the configuration.
-        generation: The number of what was made for it, in this worker.
-        since: When it was put in force, in Unix seconds.
-        pending: Parameters that were changed and wait for the next start.
-        rejected: Why what was read last is not in force; empty if it is.
-    """
-
-    hash: str
-    generation: int
-    since: float
-    pending: tuple[str, ...] = ()
-    rejected: tuple[str, ...] = ()
-
-    def encode(self) -> bytes:
-        """As it is published."""
-        return json.dumps(asdict(self)).encode()
-
-    @classmethod
-    def decode(cls, body: bytes) -> "Running":
-        """What is in a body.
-
-        Raises:
-            ValueError: Nothing that a worker tells.
-        """
-        try:
-            told: Any = json.loads(body)
-            return cls(
-                hash=str(told["hash"]),
-                generation=int(told["generation"]),
-                since=float(told["since"]),
-                pending=tuple(map(str, told["pending"])),
-                rejected=tuple(map(str, told["rejected"])),
-            )
-        except (LookupError, TypeError, RecursionError, OverflowError, ValueError) as error:
-            raise ValueError("nothing that a worker tells of its configuration") from error
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Read:
-    """A reading, and when it was made.
-
-    Attributes:
-        reading: What the sources said.
-        read_at: On the monotonic clock, which all processes of a machine share.
-    """
-
-    reading: Reading
-    read_at: float
-
-    def encode(self) -> bytes:
-        """As it is published."""
-        settings = [asdict(setting) for setting in self.reading.settings.values()]
-        return json.dumps({"hash": self.reading.hash, "readAt": self.read_at, "settings": settings}).encode()
-
-
-def decode(body: bytes, environ: Mapping[str, str], cwd: Path) -> Read:
-    """What another worker has published.
-
-    Args:
-        body: As `Read.encode` makes it.
-        environ: The environment, where no parameter is looked for.
-        cwd: What relative names of files start from.
-
-    Returns:
-        The reading; with problems instead of a configuration, if a file that it names is not there any more.
-
-    Raises:
-        ValueError: It is nothing of the kind.
-    """
-    try:
-        told: Any = json.loads(body)
-        settings = {
-            one["name"].lower(): Setting(name=one["name"], value=one["value"], source=str(one["source"]))
-            for one in told["settings"]
-        }
-        digest, read_at = str(told["hash"]), float(told["readAt"])
-    except (LookupError, TypeError, AttributeError, RecursionError, ValueError) as error:
-        raise ValueError("no configuration") from error
-    try:
-        reading = Reading(settings=settings, config=load_settings(settings, environ, cwd), hash=digest)
-    except ConfigError as error:
-        reading = Reading(settings=settings, problems=error.problems)
-    return Read(reading=reading, read_at=read_at)
-
-
 class Reloads:
     """One worker's part. It works on a thread of its own, `director-configuration`; any thread may ask.
 
@@ -224,8 +124,8 @@ class Reloads:
         wall: Unix seconds.
     """
 
-    # What changes here is changed by its own thread alone, and before that by the one that starts it; but _heard and
-    # _asked are set by the replica's thread. Others read single objects.
+    # What changes here is changed by its own thread alone, and before that by the one that starts it; but _heard is set
+    # by the replica's thread alone, and _asked filled by it. Others read single objects.
 
     def __init__(
         self,
@@ -255,7 +155,9 @@ class Reloads:
         self._config = first.reading.get()
         self._wanted = self._settled = first
         self._heard: Record | None = None
-        self._asked: Record | None = None
+        self._heeded: Record | None = None  # the last of those
+        self._asked: deque[Record] = deque(maxlen=MOST_QUESTIONS)
+        self._answering: tuple[str, ...] = ()
         self._is_ours = False
         self._looks_left = 0
         self._running = Running(
@@ -285,7 +187,7 @@ class Reloads:
         if record.remaining_s(self._wall()) <= 0:
             return
         if record.kind == LOOK:
-            self._asked = record
+            self._asked.append(record)
         else:
             self._heard = record
         self._job.wake()
@@ -328,9 +230,10 @@ class Reloads:
 
     def _hear(self) -> None:
         """Want what others run, if it was read later than what is wanted here."""
-        record, self._heard = self._heard, None
-        if record is None:
+        record = self._heard
+        if record is None or record is self._heeded:
             return
+        self._heeded = record
         try:
             read = decode(record.body, self._environ, self._cwd)
         except ValueError as error:
@@ -338,14 +241,22 @@ class Reloads:
             return
         if read.read_at > self._wanted.read_at:
             self._want(read)
+        elif read.read_at < self._settled.read_at:
+            # From one that was late, such as a process that had been stopped; who starts next must not believe it.
+            self._publish_at = -math.inf
 
     def _look(self) -> None:
-        if self._asked is not None and not self._looks_left:
-            self._looks_left = ANSWER_AFTER
+        if not self._looks_left and (keys := self._questions()):
+            self._answering, self._looks_left = keys, ANSWER_AFTER
             self._sources.start_afresh()
         reading = self._sources.look(self._environ, Deadline.after(LOOK_WITHIN_S, self._clock), self._complete)
         if reading is not None:
             self._want(Read(reading=reading, read_at=self._clock()))
+
+    def _questions(self) -> tuple[str, ...]:
+        """The keys of what operators have asked since the last time, and still want to know."""
+        asked = [self._asked.popleft() for _ in range(len(self._asked))]
+        return tuple(one.key for one in asked if one.remaining_s(self._wall()) > 0)
 
     def _want(self, read: Read) -> None:
         self._wanted = read
@@ -356,6 +267,8 @@ class Reloads:
         wanted = self._wanted
         if wanted is self._settled or self._clock() < self._retry_at:
             return
+        if wanted.reading.config is None and wanted.reading.settings:
+            wanted = self._wanted = wanted.again(self._environ, self._cwd)
         try:
             number, pending = self._put_in_force(wanted.reading)
         except ConfigError as error:
@@ -431,13 +344,11 @@ class Reloads:
             self._told.publish(CONFIGURATION, "", self._settled.encode, lifetime_s=PUBLISHED_S, token=None)
 
     def _answer(self) -> None:
-        """Tell an operator who asked what came of it."""
+        """Tell operators who asked what came of it; whoever looks by now does, if it is not this worker any more."""
         if not self._looks_left:
             return
-        self._looks_left -= 1
-        asked = self._asked
-        if self._looks_left or asked is None:
+        self._looks_left = self._looks_left - 1 if self._is_ours else 0
+        if self._looks_left or not self._is_ours:
             return
-        self._asked = None
-        running = self._running
-        self._told.publish(LOOKED, asked.key, running.encode, lifetime_s=ANSWER_S, token=None)
+        for key in self._answering:
+            self._told.publish(LOOKED, key, self._running.encode, lifetime_s=ANSWER_S, token=None)

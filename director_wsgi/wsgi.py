@@ -5,6 +5,7 @@ settings there would be a director that never does its work, behind limits too s
 `Server`; it is refused. Under another WSGI server, call `app.create_app` and the director's `start` yourself.
 """
 
+import contextlib
 import logging
 import os
 from pathlib import Path
@@ -17,7 +18,8 @@ from director_wsgi.director import Director
 from director_wsgi.errors import ConfigError
 from director_wsgi.federation.state import State
 from director_wsgi.limits.deadline import monotonic, wall
-from director_wsgi.reloading import CONFIGURATION, LOOK, Read, Reloads
+from director_wsgi.reload_records import CONFIGURATION, LOOK, Read
+from director_wsgi.reloading import Reloads
 from director_wsgi.runtime import start
 from director_wsgi.runtime.config import Config
 from director_wsgi.runtime.reading import Reading
@@ -41,11 +43,33 @@ def _application() -> Flask:
         ring = _keys(config, must_be_in_order=start.is_first_worker())
     except ConfigError as error:
         start.refuse(error.problems, start.CANNOT_LOAD)
-    app = create_app(config, first_started_at=start.first_start_at(os.environ), ring=ring, state=_state(config))
+    app = _made(config, ring)
     reading = start.reading()
     if reading is not None:  # always, in a worker of the director's settings
         app.extensions["reloads"] = _reloads(app, reading)
     return app
+
+
+def _made(config: Config, ring: KeyRing) -> Flask:
+    """The application by `config`; or by a later configuration, if the master's cannot be used any more.
+
+    Raises:
+        ConfigError: None can.
+    """
+    try:
+        return _made_by(config, ring)
+    except ConfigError as error:
+        problems = error.problems
+    for later in start.later_configs(os.environ, Path.cwd()):
+        with contextlib.suppress(ConfigError):
+            app = _made_by(later, ring)
+            log.warning("A later configuration is used, since the master's cannot be any more: %s", "; ".join(problems))
+            return app
+    raise ConfigError(problems)
+
+
+def _made_by(config: Config, ring: KeyRing) -> Flask:
+    return create_app(config, first_started_at=start.first_start_at(os.environ), ring=ring, state=_state(config))
 
 
 def _reloads(app: Flask, reading: Reading) -> Reloads:

@@ -32,6 +32,7 @@ The process:
 
 What lives long:
     leases      who owns a thread, a socket or a file, and until when
+    generations what was made for one configuration, and how the next takes its place while requests go on
     clients     who waits for a client is told when that client has gone
     tracing/    what becomes of requests, told to an OpenTelemetry collector
     periodic    work that is done again and again on a thread of its own

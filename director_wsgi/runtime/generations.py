@@ -29,6 +29,8 @@ class Busy(Exception):
 class Holdings:
     """The leases of one generation. For the thread that makes it, until it is made; then for whoever ends it.
 
+    Several may do that at once: a request that came in the very moment of a replacement, and whoever replaced.
+
     Args:
         leases: Where they come from.
         deadline: By which a resource must be had if another thread is building it.
@@ -47,8 +49,12 @@ class Holdings:
 
     def release(self) -> None:
         """Let go of everything. May be called again; waits for nothing."""
-        while self._held:
-            self._held.pop().release()
+        while True:
+            try:
+                lease = self._held.pop()
+            except IndexError:  # not asked for beforehand: another thread may take the last in between
+                return
+            lease.release()
 
     def __len__(self) -> int:
         """Leases held."""
@@ -157,8 +163,10 @@ class Generations(Generic[T]):
             try:
                 adopt(new.value)
             except BaseException:
-                new._retire()  # noqa: SLF001
-                adopt(old.value)
+                try:
+                    adopt(old.value)
+                finally:  # nobody uses it any more
+                    new._retire()  # noqa: SLF001
                 raise
             self._current = new
             old._retire()  # noqa: SLF001

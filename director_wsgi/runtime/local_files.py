@@ -92,6 +92,10 @@ class LocalFiles:
             raise ConfigError(tuple(problems))
         return Local(file=file, settings=settings, warnings=tuple(warnings))
 
+    def contents(self) -> object:
+        """All that was read the last time; equal values mean that it was the same."""
+        return {name: parsed.content for name, parsed in self._parsed.items()}
+
     def _settings(self, path: Path, shown: str, before: Mapping[str, _Parsed]) -> Mapping[str, Setting]:
         content = read_content(path, shown)
         parsed = before.get(shown)

@@ -85,11 +85,12 @@ def hash_of(settings: Mapping[str, Setting], config: Config) -> str:
     for one in PARAMETERS:
         path: Path | None = getattr(config, one.attribute) if one.row.by_content else None
         if path is not None:
-            digest.update(f"\n{one.row.name}:{_digest_of_file(path)}".encode())
+            digest.update(f"\n{one.row.name}:{digest_of_file(path)}".encode())
     return digest.hexdigest()
 
 
-def _digest_of_file(path: Path) -> str:
+def digest_of_file(path: Path) -> str:
+    """Of its content; a word if it cannot be read."""
     try:
         with path.open("rb") as file:
             return hashlib.sha256(file.read(_MAX_FILE_BYTES)).hexdigest()

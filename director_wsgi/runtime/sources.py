@@ -4,8 +4,9 @@ A later source wins: default, main file, the files of `ConfigLocations`, the doc
 environment. What all of them say together at one time is a `Reading`. `Sources.read` makes one at once, for a start;
 `Sources.look` is for whoever watches: it makes one when something has changed, and is cheap when nothing has.
 
-A file that is being written is left alone until two looks have found it the same. What can be read and is wrong, or
-cannot be read any more, is a reading too: it has problems instead of a configuration.
+A file that is being written is left alone until two looks have found it the same: untouched, or, if somebody touches it
+all the time, with the same content. What can be read and is wrong, or cannot be read any more, is a reading too: it has
+problems instead of a configuration.
 """
 
 import contextlib
@@ -23,7 +24,7 @@ from director_wsgi.runtime import names, watch
 from director_wsgi.runtime.config import Config, made, partly_made
 from director_wsgi.runtime.local_files import Local, LocalFiles, merged
 from director_wsgi.runtime.parameters import PARAMETERS, Parameter
-from director_wsgi.runtime.reading import Reading
+from director_wsgi.runtime.reading import Reading, digest_of_file
 from director_wsgi.runtime.remote import FETCH_S, OF_THE_FETCH, Document, Remote, said, write_copy
 from director_wsgi.runtime.yaml_file import Setting, parse_settings
 
@@ -37,6 +38,12 @@ FIRST_PAUSE_S: Final = 1.0
 
 RETRY_S: Final = 10.0
 """After that long, what is wrong is read and judged again although no file has changed: something it names may have."""
+
+RESTLESS_LOOKS: Final = 3
+"""After so many looks of which each found files touched since the one before, it is their content that counts."""
+
+WARN_LOOKS: Final = 30
+"""After so many that have found another content each time, operators are told."""
 
 _NOT_IN_THE_DOCUMENT: Final = frozenset(
     one.row.name.lower() for one in PARAMETERS if one.attribute.startswith("config_") and one.attribute != "config_base"
@@ -80,6 +87,9 @@ class Sources:
         self._seen: object = None  # what the files looked like at the last look
         self._taken: object = None  # what they looked like when a look read them; None: they are to be read
         self._on_disk: _OnDisk | None = None  # what was read then
+        self._restless = 0  # looks, one after the other, of which each found something touched
+        self._glimpse: object = None  # what the last of them read
+        self._believed: object = None  # the last glimpse that two of them had
         self._document: Document | None = None  # what was judged last
         self._last: Reading | None = None
         self._judged_at = clock()
@@ -183,7 +193,10 @@ class Sources:
         """Read the files if they have changed, but not since the last look; whether they were read."""
         marks = self._marks(environ)
         before, self._seen = self._seen, marks
-        if marks == self._taken or marks != before:
+        if marks not in (self._taken, before):
+            return self._read_if_same(environ, marks)
+        self._restless, self._glimpse, self._believed = 0, None, None
+        if marks == self._taken:
             return False
         on_disk = self._read_files(environ)
         self._seen = self._marks(environ)
@@ -191,6 +204,22 @@ class Sources:
             return False
         self._taken, self._on_disk = marks, on_disk
         return True
+
+    def _read_if_same(self, environ: Mapping[str, str], marks: object) -> bool:
+        """The same of files that somebody touches all the time: whether what they say is new, and settled."""
+        self._restless += 1
+        if self._restless < RESTLESS_LOOKS:
+            return False
+        on_disk = self._read_files(environ)
+        before, self._glimpse = self._glimpse, (on_disk, self._files.contents(), *map(digest_of_file, self._named))
+        if self._restless == WARN_LOOKS:
+            _logger.warning("The files of the configuration are changed all the time; nothing is taken over meanwhile")
+        if before != self._glimpse:
+            return False
+        self._restless = RESTLESS_LOOKS
+        is_new = self._taken is None or self._believed != self._glimpse
+        self._taken, self._on_disk, self._believed = marks, on_disk, self._glimpse
+        return is_new
 
     # -- what is fetched
 

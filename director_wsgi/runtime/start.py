@@ -14,16 +14,19 @@ that runs well.
 
 import logging
 import sys
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
 from director_wsgi.errors import ConfigError
 from director_wsgi.limits.deadline import Clock, monotonic
 from director_wsgi.runtime import discovery, last_good
+from director_wsgi.runtime.changes import held
 from director_wsgi.runtime.config import Config, load_settings
 from director_wsgi.runtime.sources import TRIES, Reading, Sources
+from director_wsgi.runtime.yaml_file import Setting
 
 FIRST_START = "DIRECTOR_WSGI_FIRST_START"
 """The environment variable that holds the instant of the first start, in seconds of the monotonic clock."""
@@ -338,6 +341,41 @@ def worker_config(environ: MutableMapping[str, str], directory: Path) -> Config:
     """
     config = _memory.last_good or load_config(environ, directory)
     return config if _memory.threads is None else replace(config, threads=_memory.threads)
+
+
+def later_configs(environ: Mapping[str, str], directory: Path) -> Iterator[Config]:
+    """What a worker may start with instead, if a file that its master's configuration names is gone: the next is tried.
+
+    First what workers have put in force since then, by the copy on disk; then what the sources say now. What takes a
+    restart stays as the master has it. None for a first worker, with which a mistake is to show.
+
+    Args:
+        environ: As for `load_config`.
+        directory: As for `load_config`.
+    """
+    mine = _memory.reading
+    if mine is None or is_first_worker():
+        return
+    for settings_of in (_settings_of_workers, partial(_settings_now, environ, directory)):
+        try:
+            settings = held(settings_of(mine), mine.settings)
+            config = load_settings(settings, environ, directory)
+        except ConfigError:
+            continue
+        # As early as the master's: what is published has been read later, and counts.
+        _memory.last_good, _memory.reading = config, Reading.of(config, settings)
+        yield worker_config({}, directory)
+
+
+def _settings_of_workers(mine: Reading) -> Mapping[str, Setting]:
+    copy = _copy_of_workers()
+    return mine.settings if copy is None else copy.settings
+
+
+def _settings_now(environ: Mapping[str, str], directory: Path, _mine: Reading) -> Mapping[str, Setting]:
+    found = sources(directory).read(environ)
+    found.get()
+    return found.settings
 
 
 def first_start_at(environ: MutableMapping[str, str], clock: Clock = monotonic) -> float:

@@ -154,14 +154,14 @@ class Lines:
 class Server:
     """An origin that advertises and is never asked: its namespace has no other, so its objects are taken to be there."""
 
-    def __init__(self, number: int) -> None:
-        self.prefix = f"/namespace-{number}"
-        self.url = f"https://server-{number}.example.org:8443"
+    def __init__(self, number: int, *, url: str = "", prefix: str = "") -> None:
+        self.prefix = prefix or f"/namespace-{number}"
+        self.url = url or f"https://server-{number}.example.org:8443"
         self.advertised = Advertised(
             kind=Kind.ORIGIN,
             name=f"SERVER-{number}",
             url=self.url,
-            registry_prefix=f"/origins/server-{number}.example.org:8443",
+            registry_prefix=f"/origins/{self.url.removeprefix('https://')}",
             key=SigningKey(),
             exports=(Export(prefix=self.prefix),),
             takes_tests=False,
@@ -245,9 +245,14 @@ class Fleet:
         """A connection to each worker, or to each of these."""
         return Lines(self.child.port, sorted(self.child.workers() if workers is None else workers))
 
-    def server(self) -> Server:
-        """One more server, registered and approved; it has not advertised yet."""
-        made = Server(next(self._numbers))
+    def server(self, *, url: str = "", prefix: str = "") -> Server:
+        """One more server, registered and approved; it has not advertised yet.
+
+        Args:
+            url: Where it listens; empty: nowhere.
+            prefix: Of its namespace; empty: one that no other server has.
+        """
+        made = Server(next(self._numbers), url=url, prefix=prefix)
         keys = (made.advertised.key.jwk,)
         self.registry.register(
             Registration(prefix=made.advertised.registry_prefix, name=made.advertised.name, keys=keys)

@@ -223,6 +223,7 @@ def test_a_place_that_is_taken_refuses_the_start(door: Door, tmp_path: Path) -> 
             assert "Traceback" not in child.output
 
 
+@pytest.mark.slow
 def test_a_director_that_does_not_decide_any_more_says_so_and_when_it_does_again(door: Door, tmp_path: Path) -> None:
     wedge = tmp_path / "wedge"
     environ = door.environ | {FILE_VARIABLE: str(wedge)}

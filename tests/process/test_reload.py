@@ -4,18 +4,26 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import signal
+import stat
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from director_wsgi.demo.certificates import Authority
+from director_wsgi.federation.store.sqlite import SqliteStore
+from director_wsgi.limits.deadline import monotonic, wall
+from director_wsgi.reload_records import PASSING
 from tests.process.census import FOLDER_VARIABLE, census, end, thread_names
 from tests.process.child import SETTINGS, get, hup, run, wait_until
 from tests.process.conftest import ENVIRON
 from tests.process.fleet import Fleet, load, wrong
+from tests.servers.faults import FaultServer
 
 pytestmark = [pytest.mark.process, pytest.mark.timeout(300)]
 
@@ -133,6 +141,28 @@ def test_who_takes_a_dead_workers_place_runs_what_the_others_run(fleet: Fleet) -
     assert len(hashes(fleet)) == 1
 
 
+@pytest.mark.parametrize("state", ["state", ":memory:"])
+def test_a_worker_is_replaced_although_a_file_that_the_start_named_is_gone(
+    folder: Path, stack: contextlib.ExitStack, state: str
+) -> None:
+    authorities = folder / "authorities.pem"
+    authorities.write_bytes(Authority(folder).ca_file.read_bytes())
+    write(folder, f"Tracing: {{Enabled: true, Endpoint: 'https://127.0.0.1:9', CACertificateFile: {authorities}}}")
+    workers = 1 if state == ":memory:" else 2
+    environ = {FOLDER_VARIABLE: str(folder), "PELICAN_DIRECTOR_STATELOCATION": state}
+    fleet = Fleet(folder, stack, workers, application=HASTY, environ=environ)
+    write(folder, "Director: {EnableFederationMetadataHosting: false}")
+    fleet.child.wait_for_output(IN_FORCE, workers)
+    authorities.unlink()
+    old = fleet.child.workers()
+    for pid in old:
+        os.kill(pid, signal.SIGKILL)
+    fleet.wait_for_workers(workers, others_than=old)
+    with fleet.lines() as lines:
+        assert {line.get("/.well-known/pelican-configuration").status for line in lines} == {410}
+    end(fleet.child)
+
+
 def test_what_takes_a_restart_waits_for_one(fleet: Fleet) -> None:
     write(fleet.folder, "Director: {Threads: 20}")
     fleet.child.wait_for_output("Changed, and in force only after the next start or SIGHUP: Director.Threads")
@@ -152,6 +182,108 @@ def test_a_director_that_keeps_no_state_reloads_as_well(folder: Path) -> None:
         write(folder, "Director: {EnableFederationMetadataHosting: false}")
         wait_until(lambda: child.ask(METADATA).status == 410, "the new configuration")
         end(child)
+
+
+def test_what_is_left_of_a_storm_of_writing_is_in_force_and_no_request_is_lost(fleet: Fleet) -> None:
+    servers = fleet.servers(2)
+    wait_until(lambda: fleet.all_know(servers), "all know them")
+    with load(fleet.child.port, servers, rate_per_s=100, seconds=2) as asking:
+        for turn in range(120):  # some as a careful writer does, some in pieces, some broken
+            if turn % 3:
+                write(fleet.folder, f"Director: {{StatTimeout: {turn}s}}")
+            else:
+                (fleet.folder / "pelican.yaml").write_text("Director: {StatTimeout: ")
+            time.sleep(0.01)
+        write(fleet.folder, "Director: {EnableFederationMetadataHosting: false}")
+        outcomes = asking.outcomes()
+    assert wrong(outcomes, servers) == {}
+    wait_until(lambda: fleet.child.ask(METADATA).status == 410, "the last that was written")
+    wait_until(lambda: list(hashes(fleet).values()) == [2], "both run the same")
+    end(fleet.child)
+
+
+def test_what_a_server_says_holds_in_all_workers_and_its_trouble_changes_nothing(
+    folder: Path, stack: contextlib.ExitStack
+) -> None:
+    host = stack.enter_context(FaultServer())
+    host.behave("document", body=b"{}")
+    write(folder, f"Director: {{ConfigUrl: '{host.url}/director.yaml', ConfigPollInterval: 100ms}}")
+    fleet = Fleet(folder, stack, 2, application=HASTY, environ={FOLDER_VARIABLE: str(folder)})
+    host.behave("document", body=b"Director: {EnableFederationMetadataHosting: false}")
+    fleet.child.wait_for_output(IN_FORCE, 2)
+    with fleet.lines() as lines:
+        assert {line.get("/.well-known/pelican-configuration").status for line in lines} == {410}
+        host.behave("document", body=b"<html>")
+        fleet.child.wait_for_output("is wrong; the one before stays in force")
+        host.behave("status", code=503)
+        fleet.child.wait_for_output("it answered 503")
+        assert {line.get("/.well-known/pelican-configuration").status for line in lines} == {410}
+    host.behave("document", body=b"Director: {EnableFederationMetadataHosting: true}")
+    fleet.child.wait_for_output(IN_FORCE, 4)
+    assert fleet.child.ask(METADATA).status == 200
+    assert "Traceback" not in fleet.child.output
+    end(fleet.child)
+
+
+def test_a_directory_that_kubernetes_turns_is_followed(folder: Path, stack: contextlib.ExitStack) -> None:
+    def turn(number: int, text: str) -> None:
+        (folder / f"..{number}").mkdir()
+        (folder / f"..{number}" / "pelican.yaml").write_text(text)
+        (folder / "..tmp").symlink_to(f"..{number}")
+        (folder / "..tmp").rename(folder / "..data")
+
+    turn(1, "{}")
+    (folder / "pelican.yaml").unlink()
+    (folder / "pelican.yaml").symlink_to("..data/pelican.yaml")
+    fleet = Fleet(folder, stack, 2, application=HASTY, environ={FOLDER_VARIABLE: str(folder)})
+    turn(2, "Director: {EnableFederationMetadataHosting: false}")
+    shutil.rmtree(folder / "..1")
+    fleet.child.wait_for_output(IN_FORCE, 2)
+    (folder / "..data").unlink()
+    fleet.child.wait_for_output("No such file")
+    with fleet.lines() as lines:
+        assert {line.get("/.well-known/pelican-configuration").status for line in lines} == {410}
+    turn(3, "Director: {EnableFederationMetadataHosting: true}")
+    fleet.child.wait_for_output(IN_FORCE, 4)
+    assert fleet.child.ask(METADATA).status == 200
+    end(fleet.child)
+
+
+def test_a_secret_is_said_to_nobody_and_kept_in_the_one_copy_that_a_start_may_need(fleet: Fleet) -> None:
+    canary = "canary0123456789"
+    write(fleet.folder, f"Tracing: {{Headers: 'Authorization=Bearer {canary}'}}")
+    fleet.child.wait_for_output(IN_FORCE, 2)
+    (fleet.folder / "next.yaml").write_text(f"Tracing: {{Headers: 'Authorization=Bearer {canary}, X={canary}'}}")
+    would = ask(fleet, "--check", "next.yaml")
+    assert "Tracing.Headers = (secret), was (secret) (next.yaml:1)" in would.stdout
+    write(fleet.folder, f"Tracing: {{Headers: '{canary}'}}")
+    refused = ask(fleet)
+    assert "Tracing.Headers" in refused.stderr
+    asked = b"".join(fleet.child.ask(get(target)).body for target in ("/metrics", "/readyz?verbose"))
+    end(fleet.child)
+    said = would.stdout + would.stderr + refused.stdout + refused.stderr + fleet.child.output
+    assert canary not in said + asked.decode()
+    state = SqliteStore(next(fleet.folder.rglob("director-state.sqlite")), clock=monotonic, wall=wall)
+    with contextlib.closing(state):
+        assert {record.kind for record in state.changes(0).records}.isdisjoint(PASSING)
+    copy = next(fleet.folder.rglob("last-good.json"))
+    assert stat.S_IMODE(copy.stat().st_mode) == 0o600
+    holders = {path.name for path in copy.parent.rglob("*") if path.is_file() and canary.encode() in path.read_bytes()}
+    assert holders == {copy.name}
+
+
+@pytest.mark.slow
+def test_whoever_is_stopped_runs_what_the_others_run_when_it_goes_on(fleet: Fleet) -> None:
+    for turn, pid in enumerate(fleet.child.workers()):  # one of the two is who looks
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            write(fleet.folder, f"Director: {{StatTimeout: {turn + 3}s}}")
+            fleet.child.wait_for_output(IN_FORCE, 2 * turn + 1)
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        fleet.child.wait_for_output(IN_FORCE, 2 * turn + 2)
+        wait_until(lambda: list(hashes(fleet).values()) == [2], "both run the same")
+    end(fleet.child)
 
 
 @pytest.mark.slow

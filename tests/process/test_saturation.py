@@ -32,6 +32,7 @@ def living(marker: str) -> list[int]:
     return found
 
 
+@pytest.mark.slow
 def test_a_hung_origin_stops_the_failing_design_for_everybody_and_the_director_for_nobody(tmp_path: Path) -> None:
     plan = Plan(warm_up_s=1, before_s=1, hang_s=6, after_s=5, threads=16, slots=8, rate_per_s=10)
     with Signals() as signals:

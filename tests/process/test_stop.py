@@ -44,7 +44,7 @@ def test_term_lets_a_request_finish(tmp_path: Path) -> None:
         assert child.output.index("Handling signal: term") < child.output.index("director closed")
 
 
-@pytest.mark.parametrize("hung", ["request", "director", "request and director"])
+@pytest.mark.parametrize("hung", ["request", "request and director"])
 def test_what_hangs_is_left_behind_before_the_master_has_to_kill(tmp_path: Path, hung: str) -> None:
     environ = ENVIRON | {"PELICAN_DIRECTOR_GRACEFULTIMEOUT": "1s"}
     with (

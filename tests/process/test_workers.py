@@ -103,8 +103,8 @@ def test_a_worker_that_is_killed_is_not_missed_and_its_successor_knows_all(fleet
     wait_until(lambda: fleet.all_know(servers), "all know")
     before = fleet.child.workers()
     last = fleet.server()
-    with fleet.lines() as lines, load(fleet.child.port, servers, rate_per_s=60, seconds=4) as asking:
-        wait_until(lambda: time.monotonic() > asking.starts_at + 1, "the load")
+    with fleet.lines() as lines, load(fleet.child.port, servers, rate_per_s=60, seconds=2) as asking:
+        wait_until(lambda: time.monotonic() > asking.starts_at + 0.5, "the load")
         assert last.advertise(lines.by_worker[before[0]]).status == 200
         later = asking.first_after(dies(before[0]))
         outcomes = asking.outcomes()

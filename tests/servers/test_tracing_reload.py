@@ -161,7 +161,8 @@ def test_fifty_reloads_leak_nothing(
         until(lambda: spans_threads() == 1)
         assert leases.statistics().live == builds.live
         assert Census().threads == before.threads
-        until(lambda: files() <= before.files + 1)  # a connection to the collector that is in use at this moment
+        # A connection to the collector may have come since then, and both its ends lie in this process.
+        until(lambda: files() <= before.files + 2)
 
 
 def test_spans_of_requests_in_flight_over_a_swap_are_exported(federation: Callable[..., Federation]) -> None:

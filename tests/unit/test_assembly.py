@@ -2,16 +2,19 @@
 
 import contextlib
 from collections.abc import Iterator
+from typing import NoReturn
 
 import pytest
 
 from director_wsgi import assembly
 from director_wsgi.director import Director
 from director_wsgi.federation.alone import Alone
+from director_wsgi.federation.replica import HOST
 from director_wsgi.federation.state import State
 from director_wsgi.federation.store.errors import StoreError
 from director_wsgi.health.checks import Verdict, verdict_of
 from director_wsgi.limits.deadline import Deadline
+from director_wsgi.outbound.client import Failure, OutboundError
 from director_wsgi.runtime.config import Config
 from tests.fakes import FakeClock
 from tests.unit.conformance.conftest import WEB, FakeNetwork
@@ -22,6 +25,10 @@ class Crowd(Alone):
 
     def __init__(self) -> None:
         self.workers = 1
+        self.has_lease = True
+
+    def holds(self, name: str) -> bool:
+        return self.has_lease and name == HOST
 
 
 @pytest.fixture
@@ -44,10 +51,15 @@ def director(crowd: Crowd, clock: FakeClock, wall: FakeClock) -> Iterator[Direct
     director.close()
 
 
+def do(director: Director, job_name: str) -> None:
+    """Do once what is done again and again."""
+    (job,) = (one for one in director.jobs if repr(one) == f"<PeriodicJob {job_name}>")
+    job._function()
+
+
 def share(director: Director) -> int:
     """Do once what is done every second, and see what has come of it."""
-    (job,) = (one for one in director.jobs if repr(one) == "<PeriodicJob director-shares>")
-    job._function()
+    do(director, "director-shares")
     return director.engine.statistics().thread_limit
 
 
@@ -96,3 +108,42 @@ def test_a_disk_that_cannot_be_written_is_a_warning_and_no_reason_to_go_elsewher
 
     assert after == before | {"disk": Verdict.WARNING}
     assert verdict_of(director.readiness.checks()) is Verdict.WARNING
+
+
+class Asked(FakeNetwork):
+    """Answers nothing, and counts who asks."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.times = 0
+
+    def send(self, *_: object, **__: object) -> NoReturn:
+        self.times += 1
+        raise OutboundError(Failure.REFUSED, "there is nobody")
+
+
+@pytest.mark.parametrize("job", ["director-prefixes", "director-downtimes", "director-federation", "director-load"])
+def test_what_one_worker_asks_for_all_the_others_do_not_ask_for(
+    job: str, crowd: Crowd, clock: FakeClock, wall: FakeClock
+) -> None:
+    network = Asked()
+    director = assembly.build(
+        Config(
+            registry_url="https://registry.example.org",
+            web_url=WEB,
+            jwk_url="https://federation.example.org/jwks",
+            prometheus_url="https://prometheus.example.org",
+        ),
+        clock=clock,
+        wall=wall,
+        started_at=None,
+        make_client=lambda _connections: network,
+        state=State(crowd),
+    )
+    with contextlib.closing(director):
+        asked = []
+        for crowd.has_lease in (False, True, False):
+            clock.advance(3600)
+            do(director, job)
+            asked.append(network.times)
+    assert asked == [0, 1, 1]

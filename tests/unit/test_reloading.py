@@ -5,20 +5,11 @@ from typing import Any
 
 import pytest
 
+from director_wsgi import assembly
 from director_wsgi.errors import ConfigError
 from director_wsgi.federation.store.records import Record
-from director_wsgi.reloading import (
-    ANSWER_AFTER,
-    CONFIGURATION,
-    LOOK,
-    LOOKED,
-    RETRY_S,
-    RUNNING,
-    Read,
-    Reloads,
-    Running,
-    decode,
-)
+from director_wsgi.reload_records import CONFIGURATION, LOOK, LOOKED, RUNNING, Read, Running, decode
+from director_wsgi.reloading import ANSWER_AFTER, RETRY_S, Reloads
 from director_wsgi.runtime.config import Config, load_settings
 from director_wsgi.runtime.reading import Reading
 from director_wsgi.runtime.yaml_file import Setting
@@ -324,3 +315,117 @@ def test_a_new_file_of_authorities_is_taken_although_its_name_is_the_same(
     worker.find(reading_now())
 
     assert [getattr(config, attribute) for config in worker.applied] == [file]
+
+
+def record(body: bytes, kind: str = CONFIGURATION, key: str = "", *, expires_at: float = float("inf")) -> Record:
+    return Record(kind=kind, key=key, expires_at=expires_at, granted_s=60.0, body=body, revision=1)
+
+
+def test_what_a_follower_cannot_use_yet_is_judged_again(clock: FakeClock, tmp_path: Path) -> None:
+    file = tmp_path / "ca.pem"
+    file.write_bytes(Authority(tmp_path).ca_file.read_bytes())
+    settings = {
+        "federation.registryurl": REGISTRY,
+        "server.tlscacertificatefile": Setting("Server.TLSCACertificateFile", str(file), "f:3"),
+    }
+    found = Reading.of(load_settings(settings, {"HOME": "/nowhere"}, HERE), settings)
+    worker = Worker(clock, reading(), is_host=False)
+    aside = file.rename(tmp_path / "aside")
+    worker.hear(Read(reading=found, read_at=clock() + 1).encode())
+    assert "Server.TLSCACertificateFile" in worker.running.rejected[0]
+    assert not worker.applied
+
+    aside.rename(file)
+    worker.reloads.turn()
+    assert not worker.applied
+    clock.advance(RETRY_S)
+    worker.reloads.turn()
+    assert [config.tls_ca_certificate_file for config in worker.applied] == [file]
+    assert worker.running.hash == found.hash
+    assert not worker.running.rejected
+
+
+def test_the_word_of_one_who_was_stopped_meanwhile_does_not_stay_for_those_who_start(clock: FakeClock) -> None:
+    worker = Worker(clock, reading())
+    late = Read(reading=reading(StatTimeout="9s"), read_at=clock()).encode()
+    clock.advance(1)
+    worker.find(reading(StatTimeout="3s"))
+    told = len(worker.replica.said(CONFIGURATION))
+    worker.hear(late)
+    worker.reloads.turn()
+
+    assert worker.running.hash == reading(StatTimeout="3s").hash
+    (body,) = worker.replica.said(CONFIGURATION)[told:]
+    assert decode(body, {}, HERE).reading.get().stat_timeout_s == 3.0
+
+
+def test_what_was_published_before_the_last_boot_is_not_believed(
+    clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr("director_wsgi.reload_records._boot", lambda: "another")
+        body = Read(reading=reading(StatTimeout="3s"), read_at=clock() + 1e6).encode()
+    worker = Worker(clock, reading(), is_host=False)
+    worker.hear(body)
+
+    assert not worker.applied
+    with pytest.raises(ValueError, match="boot"):
+        decode(body, {}, HERE)
+
+
+def test_nothing_of_it_is_kept_on_disk() -> None:
+    assert {CONFIGURATION, RUNNING, LOOK, LOOKED} <= assembly.PASSING
+
+
+def test_several_operators_who_ask_are_all_answered(clock: FakeClock) -> None:
+    worker = Worker(clock, reading())
+    worker.reloads.turn()
+    worker.reloads.took(record(b"", LOOK, "first", expires_at=clock() + 60))
+    worker.reloads.took(record(b"", LOOK, "second", expires_at=clock() + 60))
+    worker.reloads.turn()
+    worker.reloads.took(record(b"", LOOK, "while it looks", expires_at=clock() + 60))
+    for _ in range(ANSWER_AFTER - 1):
+        worker.reloads.turn()
+    assert answered(worker) == {"first", "second"}
+
+    for _ in range(ANSWER_AFTER):
+        worker.reloads.turn()
+    assert answered(worker) == {"first", "second", "while it looks"}
+
+
+def test_what_nobody_waits_for_any_more_is_not_answered(clock: FakeClock) -> None:
+    worker = Worker(clock, reading(), is_host=False)
+    worker.reloads.took(record(b"", LOOK, "old", expires_at=clock() + 60))
+    clock.advance(61)
+    worker.replica.is_host = True
+    for _ in range(ANSWER_AFTER + 1):
+        worker.reloads.turn()
+
+    assert not answered(worker)
+
+
+def test_who_does_not_look_any_more_leaves_the_answer_to_who_does(clock: FakeClock) -> None:
+    worker = Worker(clock, reading())
+    worker.hear(b"", LOOK, "question")
+    worker.replica.is_host = False
+    for _ in range(ANSWER_AFTER):
+        worker.reloads.turn()
+
+    assert not answered(worker)
+
+
+def answered(worker: Worker) -> set[str]:
+    return {key for kind, key, _ in worker.replica.published if kind == LOOKED}
+
+
+def test_what_waits_waits_over_several_reloads_and_ends_with_the_wish(clock: FakeClock) -> None:
+    worker = Worker(clock, reading())
+    for timeout in ("3s", "4s"):
+        worker.find(reading(StatTimeout=timeout, Threads="64"))
+        assert worker.running.pending == ("Director.Threads",)
+    worker.find(reading(StatTimeout="4s", Threads="64", MaxServers="7"))
+    assert set(worker.running.pending) == {"Director.Threads", "Director.MaxServers"}
+    worker.find(reading(StatTimeout="4s"))
+
+    assert worker.running.pending == ()
+    assert [config.threads for config in worker.applied] == [32, 32]

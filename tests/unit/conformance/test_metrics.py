@@ -19,6 +19,13 @@ SOMETIMES = {
     "director_wsgi_prefix_table_age_seconds",  # once the registry has told it
     "director_wsgi_state_backup_age_seconds",  # where there is a disk, and once it has been written
     "director_wsgi_federation_keys_age_seconds",  # once another host that has them has told them
+    # where somebody watches the configuration
+    "director_wsgi_configuration_workers",
+    "director_wsgi_configuration_since_timestamp_seconds",
+    "director_wsgi_configuration_pending",
+    "director_wsgi_configuration_rejected",
+    "director_wsgi_reloads_total",
+    "director_wsgi_generations_lingering",
 }
 
 

@@ -229,3 +229,29 @@ def test_closing_lets_go_when_the_last_request_has_left(workshop: Workshop) -> N
     assert settled(workshop) == 0
     with pytest.raises(Busy):
         generations.replace(workshop.making("b"), adopt=workshop.adopt, deadline=Deadline.after(0.0))
+
+
+def test_several_who_let_go_of_a_generation_at_once_do_not_disturb_each_other() -> None:
+    leases = Leases()
+    holdings = Holdings(leases, soon())
+    for number in range(64):
+        holdings.acquire(number, lambda: Resource("one"), Resource.close)
+    failed: list[BaseException] = []
+    start = threading.Barrier(4)
+
+    def release() -> None:
+        start.wait(LONG_S)
+        try:
+            holdings.release()
+        except BaseException as error:  # noqa: BLE001, for the assertion below
+            failed.append(error)
+
+    threads = [threading.Thread(target=release) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(LONG_S)
+
+    assert not failed
+    assert leases.close(soon())
+    assert leases.statistics().live == 0

@@ -14,7 +14,7 @@ from director_wsgi.runtime import local_files, sources
 from director_wsgi.runtime.config import Config, load_settings
 from director_wsgi.runtime.reading import Reading
 from director_wsgi.runtime.remote import COPY_NAME, Remote
-from director_wsgi.runtime.sources import FIRST_PAUSE_S, RETRY_S, TRIES, Sources
+from director_wsgi.runtime.sources import FIRST_PAUSE_S, RESTLESS_LOOKS, RETRY_S, TRIES, WARN_LOOKS, Sources
 from director_wsgi.runtime.yaml_file import Setting
 from tests.fakes import FakeClock
 from tests.unit.runtime.test_config_files import certificate, write
@@ -677,3 +677,60 @@ def test_a_program_that_reads_once_leaves_nothing_open(place: Place, monkeypatch
     with pytest.raises(ConfigError):
         sources.load({}, place.path)
     assert rested == [True, True]
+
+
+# -- somebody who is never done
+
+
+def test_files_that_are_touched_all_the_time_count_by_their_content(place: Place) -> None:
+    place.write("Director: {StatTimeout: 1s}")
+    place.told()
+    said = []
+    for number in range(2 * RESTLESS_LOOKS + 2):
+        if number == 2:
+            place.write("Director: {StatTimeout: 3s}")
+        else:
+            os.utime(place.path / "pelican.yaml", ns=(number, number))
+        said += place.looks(1)
+
+    assert [reading.get().stat_timeout_s for reading in said] == [3.0]
+
+
+def test_and_are_polled_for_meanwhile(place: Place) -> None:
+    fetched(place).write("Director: {StatTimeout: 1s}")
+    place.told()
+    asked = len(place.host.asked)
+    for number in range(20):
+        os.utime(place.path / "pelican.yaml", ns=(number, number))
+        assert place.look() is None
+
+    assert len(place.host.asked) > asked
+
+
+def test_so_does_the_content_of_a_file_that_they_name(place: Place, tmp_path: Path) -> None:
+    file = tmp_path / "ca.pem"
+    file.write_bytes(certificate()[0])
+    place.write(f"Server: {{TLSCACertificateFile: {file}}}")
+    place.told()
+    said = []
+    for number in range(2 * RESTLESS_LOOKS + 4):
+        if number == RESTLESS_LOOKS + 1:
+            file.write_bytes(certificate()[0])
+        os.utime(place.path / "pelican.yaml", ns=(number, number))
+        said += place.looks(1)
+
+    assert len(said) == 1
+
+
+def test_files_that_are_another_each_time_are_waited_for_with_a_word(
+    place: Place, caplog: pytest.LogCaptureFixture
+) -> None:
+    place.write("Director: {StatTimeout: 1s}")
+    place.told()
+    for number in range(2 * WARN_LOOKS):
+        place.write(f"Director: {{StatTimeout: {number + 2}s}}")
+        assert place.look() is None
+
+    assert [record.getMessage() for record in caplog.records if "all the time" in record.getMessage()] != []
+    assert len(caplog.records) == 1
+    assert place.told().get().stat_timeout_s == 2 * WARN_LOOKS + 1

@@ -445,3 +445,57 @@ def test_the_first_worker_of_a_start_and_of_each_reload_speaks_for_all(tmp_path:
     assert spoke == [True, False, False, True, False, True]
     start.count_worker()
     assert not start.speaks_for_all(), "the replacement of one says nothing new"
+
+
+# -- what a worker may start with instead of what the master has read
+
+STATED = GOOD | {"PELICAN_DIRECTOR_STATTIMEOUT": "1s", "PELICAN_DIRECTOR_THREADS": "20"}
+LATER = GOOD | {"PELICAN_DIRECTOR_STATTIMEOUT": "3s", "PELICAN_DIRECTOR_THREADS": "40"}
+
+
+def started(tmp_path: Path, *, workers: int = 2) -> None:
+    """A master that has read `STATED`, and keeps a copy; some workers have been forked."""
+    environ = STATED | {"PELICAN_DIRECTOR_STATELOCATION": str(tmp_path / "state")}
+    start.load_config(environ, tmp_path)
+    start.settle(environ, tmp_path)
+    for _ in range(workers):
+        start.count_worker()
+
+
+def test_a_later_worker_may_start_with_what_others_have_put_in_force_then_with_the_sources(tmp_path: Path) -> None:
+    started(tmp_path)
+    environ = GOOD | {
+        "PELICAN_DIRECTOR_STATTIMEOUT": "2500ms",
+        "PELICAN_DIRECTOR_STATELOCATION": str(tmp_path / "state"),
+    }
+    start.keep(start.Sources(tmp_path).read(environ), tmp_path)
+    read_at = start.read_at()
+    start.use_threads(7)
+
+    offered = []
+    for config in start.later_configs(LATER, tmp_path):
+        reading = start.reading()
+        assert reading is not None
+        assert dataclasses.replace(reading.get(), threads=7) == config
+        assert reading.get().threads == 20  # takes a restart
+        offered.append((config.stat_timeout_s, config.threads))
+    assert offered == [(2.5, 7), (3.0, 7)]
+    assert start.read_at() == read_at
+
+
+def test_a_copy_of_what_the_master_has_read_is_no_other_configuration(tmp_path: Path) -> None:
+    started(tmp_path)
+
+    assert [config.stat_timeout_s for config in start.later_configs(STATED, tmp_path)] == [1.0, 1.0]
+
+
+def test_sources_that_are_wrong_are_passed_over(tmp_path: Path) -> None:
+    started(tmp_path)
+
+    assert [config.stat_timeout_s for config in start.later_configs(BROKEN, tmp_path)] == [1.0]
+
+
+def test_with_a_first_worker_a_mistake_is_to_show(tmp_path: Path) -> None:
+    started(tmp_path, workers=1)
+
+    assert not list(start.later_configs(LATER, tmp_path))
