@@ -165,6 +165,7 @@ class Director:
         """Begin to share with other workers, and learn what they know; a part of `start`."""
         if self.state.start() and self.directory.snapshot().servers:
             self.window.caught_up()
+        self.engine.share(self.replica.workers)  # before the first request: until then it is the only one
 
     @property
     def replica(self) -> Replica | Alone:

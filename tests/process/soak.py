@@ -1,6 +1,6 @@
 """The soak: a director under gunicorn, load that does not wait for answers, and a third of all servers misbehaving.
 
-`make soak` is ten minutes of it; the test of the same name a short one. The faults of a sick server change twice a
+`make soak` is ten minutes of it; the tests of the same name are short ones. The faults of a sick server change twice a
 second and return every `CYCLE_S`, so that every fifth of a soak has seen the same; memory, threads and open files of
 the worker are compared between the second and the last one. Every answer is checked.
 """
@@ -124,16 +124,24 @@ class Soak:
 
     def complaints(self) -> list[str]:
         """What is not as it has to be; empty if all is well."""
-        second, last = self.medians(1), self.medians(4)
+        return self.complaints_at_any_length() + self._growth()
+
+    def complaints_at_any_length(self) -> list[str]:
+        """Those that need no fifths to be compared, each of which has to see every fault."""
         found = [f"wrong: {one}" for one in self.wrong]
         if len(self.workers) != 1:
             found.append(f"workers ended: {sorted(self.workers)}")
         if self.guesses > 0.01 * self.decided:
             found.append(f"{self.guesses} of {self.decided} answers are guesses")
-        if last.rss_mib > second.rss_mib * 1.03 + 1:
-            found.append(f"memory grows: {second.rss_mib:.1f} to {last.rss_mib:.1f} MiB")
         if (most := max(sample.threads for sample in self.samples)) > MOST_THREADS:
             found.append(f"{most} threads, and no more than {MOST_THREADS} are allowed")
+        return found
+
+    def _growth(self) -> list[str]:
+        second, last = self.medians(1), self.medians(4)
+        found = []
+        if last.rss_mib > second.rss_mib * 1.03 + 1:
+            found.append(f"memory grows: {second.rss_mib:.1f} to {last.rss_mib:.1f} MiB")
         # A moment in which everything is slow leaves a server more threads than it needs, for a while. Where that
         # happens between two fifths of a short soak, it looks like growth.
         if len(self.samples) * SAMPLE_S >= LONG_S and last.threads > second.threads * 1.1 + 2:

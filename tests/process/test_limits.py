@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import selectors
 import signal
 import socket
@@ -25,6 +26,7 @@ WORKERS = 2
 SHARES = {2: 3, 4: 2}
 """Of `LIMIT`, rounded up, by how many workers there are."""
 
+STAT_THREADS = 100
 STAT_TIMEOUT_S = 3.0
 PREFIX = "/of-two"
 RATE_PER_S = 40.0
@@ -95,6 +97,7 @@ def fleet(tmp_path: Path, hung: tuple[Hung, Hung]) -> Iterator[Fleet]:
             WORKERS,
             environ={
                 "PELICAN_DIRECTOR_STATCONCURRENCYLIMIT": str(LIMIT),
+                "PELICAN_DIRECTOR_STATTHREADS": str(STAT_THREADS),
                 "PELICAN_DIRECTOR_ADAPTIVECONCURRENCY": "false",
                 "PELICAN_DIRECTOR_STATTIMEOUT": f"{STAT_TIMEOUT_S:.0f}s",
             },
@@ -103,7 +106,16 @@ def fleet(tmp_path: Path, hung: tuple[Hung, Hung]) -> Iterator[Fleet]:
         with contextlib.closing(Line(made.child.port)) as line:
             for server in servers:
                 wait_until(lambda: server.advertise(line).status == 200, "it is taken")  # noqa: B023, called at once
+            # Who started first was the only one for a moment.
+            wait_until(lambda: threads_of_all(line) == STAT_THREADS, "each worker knows its share")
         yield made
+
+
+def threads_of_all(line: Line) -> float:
+    """How many threads the workers together believe that they may have."""
+    found = re.search(rb'^director_wsgi_stat_threads\{kind="limit"\} (\S+)$', line.get("/metrics").body, re.MULTILINE)
+    assert found is not None
+    return float(found[1])
 
 
 @contextlib.contextmanager

@@ -5,7 +5,9 @@ import json
 import shutil
 import socket
 import ssl
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -18,21 +20,35 @@ pytestmark = pytest.mark.process
 ARGUMENTS = ("-c", str(SETTINGS), "-b", "127.0.0.1:0", STAND_IN)
 
 
-def test_it_speaks_tls_when_certificate_and_key_are_given(tmp_path: Path, pair: Pair) -> None:
-    with run(tmp_path, *ARGUMENTS, environ=pair.environ()) as child:
-        answer = child.wait_until_ready().ask(get("/"), pair.trusting())
+class Speaking(NamedTuple):
+    """A director that speaks TLS, and its certificate."""
 
-        assert json.loads(answer.body)["scheme"] == "https"
-        assert len(answer.all("Server")) == 1
+    child: Child
+    pair: Pair
 
 
-def test_plain_http_on_the_tls_port_is_told_so(tmp_path: Path, pair: Pair) -> None:
-    with run(tmp_path, *ARGUMENTS, environ=pair.environ()) as child:
-        answer = child.wait_until_ready().ask(get("/"))
+@pytest.fixture(scope="module")
+def speaking(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Speaking]:
+    """One for all tests that leave it as it was."""
+    directory = tmp_path_factory.mktemp("speaking")
+    pair = make_pair(directory)
+    with run(directory, *ARGUMENTS, environ=pair.environ()) as child:
+        yield Speaking(child.wait_until_ready(), pair)
 
-        assert_is_error(answer, 400)
-        assert b"HTTPS" in answer.body
-        assert_still_well(child, pair)
+
+def test_it_speaks_tls_when_certificate_and_key_are_given(speaking: Speaking) -> None:
+    answer = speaking.child.ask(get("/"), speaking.pair.trusting())
+
+    assert json.loads(answer.body)["scheme"] == "https"
+    assert len(answer.all("Server")) == 1
+
+
+def test_plain_http_on_the_tls_port_is_told_so(speaking: Speaking) -> None:
+    answer = speaking.child.ask(get("/"))
+
+    assert_is_error(answer, 400)
+    assert b"HTTPS" in answer.body
+    assert_still_well(speaking)
 
 
 @pytest.mark.parametrize(
@@ -44,55 +60,39 @@ def test_plain_http_on_the_tls_port_is_told_so(tmp_path: Path, pair: Pair) -> No
         pytest.param(b"\x00" * 600, id="zeros"),
     ],
 )
-def test_garbage_on_the_tls_port_is_no_event(tmp_path: Path, pair: Pair, sent: bytes) -> None:
-    with run(tmp_path, *ARGUMENTS, environ=pair.environ()) as child:
-        child.wait_until_ready()
-        with socket.create_connection(("127.0.0.1", child.port), timeout=5) as connection:
-            connection.sendall(sent)
+def test_garbage_on_the_tls_port_is_no_event(speaking: Speaking, sent: bytes) -> None:
+    with socket.create_connection(("127.0.0.1", speaking.child.port), timeout=5) as connection:
+        connection.sendall(sent)
 
-        assert_still_well(child, pair)
+    assert_still_well(speaking)
 
 
-def test_a_client_that_distrusts_the_certificate_is_no_event(tmp_path: Path, pair: Pair) -> None:
+def test_a_client_that_distrusts_the_certificate_is_no_event(tmp_path: Path, speaking: Speaking) -> None:
     stranger = make_pair(tmp_path, "stranger")
-    with run(tmp_path, *ARGUMENTS, environ=pair.environ()) as child:
-        child.wait_until_ready()
-        with pytest.raises(ssl.SSLCertVerificationError):
-            exchange(child.port, get("/"), stranger.trusting())
+    with pytest.raises(ssl.SSLCertVerificationError):
+        exchange(speaking.child.port, get("/"), stranger.trusting())
 
-        assert_still_well(child, pair)
+    assert_still_well(speaking)
 
 
-def assert_still_well(child: Child, pair: Pair) -> None:
-    assert child.ask(get("/"), pair.trusting()).status == 200
-    assert "Traceback" not in child.output
+def assert_still_well(speaking: Speaking) -> None:
+    assert speaking.child.ask(get("/"), speaking.pair.trusting()).status == 200
+    assert "Traceback" not in speaking.child.output
 
 
-def test_a_client_that_hangs_in_the_handshake_is_given_up(tmp_path: Path, pair: Pair) -> None:
-    with run(tmp_path, *ARGUMENTS, environ=pair.environ()) as child:
-        child.wait_until_ready()
-        with socket.create_connection(("127.0.0.1", child.port), timeout=15) as connection:
-            connection.sendall(b"\x16\x03\x01")
-
-            assert connection.recv(1) == b""
-        assert_still_well(child, pair)
-
-
-def test_sessions_can_be_resumed(tmp_path: Path, pair: Pair) -> None:
-    trusting = pair.trusting()
+def test_sessions_can_be_resumed(speaking: Speaking) -> None:
+    trusting = speaking.pair.trusting()
     trusting.maximum_version = ssl.TLSVersion.TLSv1_2  # where the session is known once the handshake is over
-    with run(tmp_path, *ARGUMENTS, environ=pair.environ()) as child:
-        port = child.wait_until_ready().port
-        session = None
-        for _ in range(2):
-            with (
-                socket.create_connection(("127.0.0.1", port), timeout=5) as plain,
-                trusting.wrap_socket(plain, server_hostname="localhost", session=session) as connection,
-            ):
-                session = connection.session
-                resumed = connection.session_reused
+    session = None
+    for _ in range(2):
+        with (
+            socket.create_connection(("127.0.0.1", speaking.child.port), timeout=5) as plain,
+            trusting.wrap_socket(plain, server_hostname="localhost", session=session) as connection,
+        ):
+            session = connection.session
+            resumed = connection.session_reused
 
-        assert resumed
+    assert resumed
 
 
 def test_a_new_certificate_is_used_without_a_reload_and_a_broken_one_is_not(tmp_path: Path, pair: Pair) -> None:
@@ -136,29 +136,28 @@ def test_a_certificate_and_a_key_that_do_not_belong_together_are_refused(tmp_pat
         assert "Traceback" not in child.output
 
 
-@pytest.mark.parametrize("before", [b"", b"HEAD / HTTP/1.1\r\nHost: x\r\n\r\n"], ids=["first request", "kept alive"])
-def test_a_client_that_stalls_in_a_request_gives_its_thread_back(tmp_path: Path, pair: Pair, before: bytes) -> None:
-    with run(tmp_path, *ARGUMENTS, environ=pair.environ()) as child:
-        port = child.wait_until_ready().port
-        with (
-            socket.create_connection(("127.0.0.1", port), timeout=15) as plain,
-            pair.trusting().wrap_socket(plain, server_hostname="localhost") as connection,
-        ):
-            if before:
-                connection.sendall(before)
-                assert connection.recv(65536).startswith(b"HTTP/1.1 200")
-            connection.sendall(b"GET / HT")
+def test_clients_that_stall_in_the_handshake_or_in_a_request_are_given_up(speaking: Speaking, served: Child) -> None:
+    """All at once, since each takes as long as they are waited for."""
+    port, trusting = speaking.child.port, speaking.pair.trusting()
+    with contextlib.ExitStack() as stack:
+
+        def connected(port: int) -> socket.socket:
+            return stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=15))
+
+        def spoken() -> ssl.SSLSocket:
+            return stack.enter_context(trusting.wrap_socket(connected(port), server_hostname="localhost"))
+
+        kept_alive = spoken()
+        kept_alive.sendall(b"HEAD / HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert kept_alive.recv(65536).startswith(b"HTTP/1.1 200")
+        in_handshake, first, plain = connected(port), spoken(), connected(served.port)
+        in_handshake.sendall(b"\x16\x03\x01")
+        for stalled in (kept_alive, first, plain):
+            stalled.sendall(b"GET / HT")
+
+        for stalled in (in_handshake, kept_alive, first, plain):
             with contextlib.suppress(ssl.SSLEOFError):  # the end may come without TLS's own goodbye
-                assert connection.recv(1) == b""
-        assert_still_well(child, pair)
-
-
-def test_a_plain_client_that_stalls_in_a_request_gives_its_thread_back(tmp_path: Path) -> None:
-    with run(tmp_path, *ARGUMENTS, environ=ENVIRON) as child:
-        port = child.wait_until_ready().port
-        with socket.create_connection(("127.0.0.1", port), timeout=15) as connection:
-            connection.sendall(b"GET / HT")
-
-            assert connection.recv(1) == b""
-        assert parse(exchange(port, get("/"))).status == 200
-        assert "Traceback" not in child.output
+                assert stalled.recv(1) == b""
+    assert_still_well(speaking)
+    assert parse(exchange(served.port, get("/"))).status == 200
+    assert "Traceback" not in served.output

@@ -70,6 +70,12 @@ def test_limits_are_shared_with_as_many_workers_as_there_are_now(director: Direc
     assert limits == [100, 25, 50, 100]
 
 
+def test_a_worker_has_its_share_before_it_serves(director: Director, crowd: Crowd) -> None:
+    crowd.workers = 4
+    director.catch_up()
+    assert director.engine.statistics().thread_limit == 25
+
+
 def test_while_the_store_cannot_be_used_each_worker_keeps_its_share(director: Director, crowd: Crowd) -> None:
     """It hears of no other worker then; if each took all, servers would be asked more than they may."""
     crowd.workers = 4
