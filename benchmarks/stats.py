@@ -23,6 +23,7 @@ from benchmarks.stats_prefilled import ORIGINS_VARIABLE
 from benchmarks.stats_scene import BURSTS, MANY, NAMESPACES, SPREAD, TOUCHED, UNTOUCHED, Source, objects, target
 from benchmarks.stats_watch import Samples, Watch, guesses, scrape, watching
 from director_wsgi.runtime.leases import MAX_REAPERS
+from director_wsgi.trust.pool import THREADS as REGISTRY_THREADS
 
 Say = Callable[[str], None]
 
@@ -36,9 +37,30 @@ THREADS = 32
 STAT_THREADS = 256
 """Director.Threads and Director.StatThreads, their defaults: the bound on threads, with `OWN_THREADS`."""
 
-OWN_THREADS = 1 + 1 + 2 + MAX_REAPERS + 8
-"""Threads of a worker besides: the one that accepts, `director-clients`, `director-prefixes` and `director-upkeep`,
-those that close what is not used any more, and those that resolve names."""
+_SINGLE = (
+    "backup",
+    "clients",
+    "configuration",
+    "downtimes",
+    "federation",
+    "keys",
+    "metrics",
+    "places",
+    "prefixes",
+    "shares",
+    "store",
+    "tests",
+    "trial",
+    "upkeep",
+    "vitals",
+)
+"""What there is one thread for, `director-` and this."""
+
+_RESOLVERS = 8
+
+OWN_THREADS = 1 + len(_SINGLE) + REGISTRY_THREADS + MAX_REAPERS + _RESOLVERS
+"""Threads of a worker besides: the one that accepts, those for one thing each, those that ask the registry, those that
+close what is not used any more, and those that resolve names."""
 
 FEWER_SLOTS = 40
 """Of the second director: ten times what fills them is 200 requests a second."""

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from director_wsgi.federation.store.files import bus_path
+from tests.process import inventory
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SETTINGS = REPOSITORY / "gunicorn.conf.py"
@@ -22,6 +23,7 @@ STAND_IN = "tests.process.stand_in:application"
 # The program itself: `python -m gunicorn` cannot start itself anew on USR2.
 GUNICORN = Path(sys.executable).with_name("gunicorn")
 START_S = 20.0
+REST_S = 5.0
 
 # Of this machine's environment only what a program needs to run: nothing configures the director by accident.
 _PASSED_ON = ("PATH", "HOME", "LANG", "TMPDIR", "COVERAGE_PROCESS_START")
@@ -91,14 +93,14 @@ class Child:
         self._output = directory / f"output-{time.monotonic_ns()}"
         environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
         environment |= {
-            "PYTHONPATH": str(REPOSITORY),
+            "PYTHONPATH": f"{REPOSITORY}:{inventory.NAMES}",
             "PYTHONWARNINGS": "error",
             "HOME": str(directory),
             "PELICAN_CONFIGBASE": str(directory),  # its first key is made there
             **environ,
         }
         default = Path(environment["PELICAN_CONFIGBASE"]) / "director"
-        self.state = Path(environment.get("PELICAN_DIRECTOR_STATELOCATION", default))
+        self.state = directory / environment.get("PELICAN_DIRECTOR_STATELOCATION", default)
         self.environ = environment
         with self._output.open("wb") as output:
             self._process = subprocess.Popen(
@@ -167,6 +169,38 @@ class Child:
                     alive.append(int(entry.name))
         return alive
 
+    def look_over(self) -> None:
+        """Assert that its processes hold nothing unexplained and, if it has ended by itself, that it has left none.
+
+        What has only just begun or ended has a moment to come to rest.
+        """
+        status = self._process.poll()
+        if status is not None:
+            # One that was killed leaves its workers to themselves, and one that was replaced its successor.
+            if status >= 0 and "Handling signal: usr2" not in self.output:
+                wait_until(lambda: self.members() == [], "the end of every process of the group", REST_S)
+            return
+        found: list[str] = []
+
+        def is_explained() -> bool:
+            found[:] = [
+                f"{pid}: {what}"
+                for pid in (self.pid, *self.workers())
+                for what in (*inventory.unexplained(pid, self._output, self.state), *self._offspring(pid))
+            ]
+            return not found
+
+        with contextlib.suppress(AssertionError):
+            wait_until(is_explained, "all is explained", REST_S)
+        assert not found, f"{found}\n{self.output}"
+
+    def _offspring(self, pid: int) -> list[str]:
+        """Child processes of a worker, which needs none."""
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+            return [f"child process {child}" for child in children if pid != self.pid]
+        return []
+
     def ask(self, request: bytes, tls: ssl.SSLContext | None = None) -> Answer:
         return parse(exchange(self.port, request, tls))
 
@@ -178,7 +212,7 @@ class Child:
 
 @contextlib.contextmanager
 def run(directory: Path, *arguments: str, environ: Mapping[str, str], under: Sequence[str] = ()) -> Iterator[Child]:
-    """Start gunicorn in `directory` and kill its whole group at the end, whatever happened.
+    """Start gunicorn in `directory`, look over what its processes hold at the end, and kill its whole group.
 
     Args:
         directory: Where it starts.
@@ -189,6 +223,7 @@ def run(directory: Path, *arguments: str, environ: Mapping[str, str], under: Seq
     child = Child(list(arguments), environ, directory, under)
     try:
         yield child
+        child.look_over()
     finally:
         child.kill()
         forget_bus(child.state)

@@ -15,6 +15,7 @@ from tests.e2e.programs import absent
 from tests.process import census
 from tests.process.child import REPOSITORY, get, kill_worker, wait_until
 from tests.process.fleet import Fleet
+from tests.process.inventory import NAMES
 
 pytestmark = pytest.mark.process
 
@@ -23,10 +24,12 @@ DAY_S = 24 * HOUR_S
 STEPS = (-HOUR_S, HOUR_S, -DAY_S, DAY_S)
 
 # Sleeping until an instant of the monotonic clock, as Python does, is what libfaketime 0.9.10 cannot do.
-SLEEP = """
+SLEEP = f"""
+import runpy
 import select
 import time
 
+runpy.run_path({str(NAMES / "sitecustomize.py")!r})  # which this one hides
 time.sleep = lambda seconds: select.select((), (), (), seconds) and None
 """
 
@@ -65,7 +68,10 @@ def clock(tmp_path: Path) -> Clock:
 @pytest.fixture
 def fleet(tmp_path: Path, clock: Clock) -> Iterator[Fleet]:
     with contextlib.ExitStack() as stack:
-        yield Fleet(tmp_path, stack, 2, environ=clock.environ)
+        made = Fleet(tmp_path, stack, 2, environ=clock.environ)
+        yield made
+    for file in Path("/dev/shm").glob(f"*faketime_*_{made.child.pid}"):
+        file.unlink()  # a master that is killed leaves them
 
 
 def day(fleet: Fleet) -> str:

@@ -122,7 +122,8 @@ def test_an_operator_hears_what_would_change_what_has_changed_and_what_is_wrong(
         refused = ask(fleet, *flags)
         assert refused.returncode == 1
         assert "pelican.yaml:1" in refused.stderr
-    assert '"configuration":{"status":"warning"' in fleet.child.ask(get("/readyz?verbose")).body.decode()
+    verdict = get("/readyz?verbose")  # of whichever worker; the other hears of it from the one that was told
+    wait_until(lambda: b'"configuration":{"status":"warning"' in fleet.child.ask(verdict).body, "a warning")
     assert fleet.child.ask(METADATA).status == 200
     end(fleet.child)
 

@@ -207,7 +207,8 @@ def put_whatever_happens(path: Path, name: str, until: float) -> None:
     number = 0
     while time.monotonic() < until:
         number += 1
-        store.put([put(f"{name}{number % 10}", name.encode())], soon())
+        with contextlib.suppress(StoreUnwritable):  # its file was taken away while it was opened
+            store.put([put(f"{name}{number % 10}", name.encode())], soon())
     store.put([put(f"{name} ended")], soon())
     store.close()
 
