@@ -1,5 +1,7 @@
 """Fixtures for every kind of test; the folder a test lies in is its marker."""
 
+import logging
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         parts = item.path.relative_to(here).parts
         if parts and parts[0] in KINDS:
             item.add_marker(getattr(pytest.mark, parts[0]))
+
+
+@pytest.fixture(autouse=True)
+def levels_of_loggers() -> Iterator[None]:
+    """A reload sets them for the whole process, which here is that of the tests."""
+    loggers = [logging.getLogger(), logging.getLogger("gunicorn.error")]
+    before = [logger.level for logger in loggers]
+    yield
+    for logger, level in zip(loggers, before, strict=True):
+        if logger.level != level:  # to set it empties the caches of all loggers
+            logger.setLevel(level)
 
 
 @pytest.fixture

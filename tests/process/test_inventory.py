@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.process.child import forget_bus
+from tests.process.child import forget_bus, wait_until
 from tests.process.inventory import NAMES, unexplained
 
 pytestmark = pytest.mark.process
@@ -60,6 +60,9 @@ def process(folder: Path, does: str) -> Iterator[int]:
 )
 def test_it_names_what_no_part_of_a_director_needs(tmp_path: Path, does: str, found: list[str]) -> None:
     with process(tmp_path, does) as pid:
+        # A thread names itself after it has begun.
+        with contextlib.suppress(AssertionError):
+            wait_until(lambda: unexplained(pid, tmp_path / "output", tmp_path / "state") == found, "names", within_s=5)
         assert unexplained(pid, tmp_path / "output", tmp_path / "state") == found
     forget_bus(tmp_path / "state")
 
