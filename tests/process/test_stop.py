@@ -2,11 +2,13 @@
 
 import concurrent.futures
 import os
+import re
 import signal
 from pathlib import Path
 
 import pytest
 
+from tests.process.census import end
 from tests.process.child import SETTINGS, STAND_IN, Child, exchange, get, parse, run, wait_until
 from tests.process.conftest import ENVIRON
 
@@ -79,6 +81,16 @@ def test_after_hup_what_hangs_keeps_no_old_worker(tmp_path: Path, hung: str) -> 
 
         assert child.ask(get("/")).status == 200
         child.kill()
+
+
+def test_at_hup_the_old_workers_end_when_the_new_ones_serve(tmp_path: Path) -> None:
+    with run(tmp_path, *ARGUMENTS, "-w", "2", environ=ENVIRON) as child:
+        child.wait_for_output("Worker ready", 2)
+        child.signal(signal.SIGHUP)
+        child.wait_for_output("director closed", 2)
+        lines = re.findall(r"director started|director closing", child.output)
+        assert lines == ["director started"] * 4 + ["director closing"] * 2
+        end(child)
 
 
 def hang(child: Child, pool: concurrent.futures.Executor, what: str) -> None:

@@ -318,6 +318,18 @@ def test_advertisements_and_the_registry() -> None:
     assert samples["director_wsgi_prefix_table_age_seconds"] == [({}, 12.5)]
 
 
+def test_tokens_and_the_keys_of_a_federation_that_another_host_publishes() -> None:
+    tokens: Any = SimpleNamespace(counts={"issued": 3, "expired": 1})
+    never_loaded: Any = SimpleNamespace(loaded=False)
+    for absent in (None, never_loaded):
+        samples = told(families.keys(tokens, absent))
+        assert by("outcome", samples["director_wsgi_federation_tokens_total"]) == {"issued": 3, "expired": 1}
+        assert "director_wsgi_federation_keys_age_seconds" not in samples
+    loaded: Any = SimpleNamespace(loaded=True, age_s=12.5)
+    samples = told(families.keys(tokens, loaded))
+    assert samples["director_wsgi_federation_keys_age_seconds"] == [({}, 12.5)]
+
+
 @pytest.fixture
 def leases(clock: FakeClock) -> Iterator[Leases]:
     leases = Leases(clock=clock)
