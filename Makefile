@@ -9,7 +9,7 @@ CLIENTS := .venv-clients
 
 .PHONY: help
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
 
 .PHONY: install
 install: $(INSTALLED) ## create .venv and install exactly what requirements.lock says
@@ -31,6 +31,10 @@ demo: run ## the same
 .PHONY: reproduce
 reproduce: install ## a hung origin, and what it does to the failing design and to the director; writes saturation.svg
 	$(BIN)/director-wsgi demo saturation
+
+.PHONY: reproduce-leak
+reproduce-leak: install ## what reloads leave behind with a holder that leaks, and with the director's; writes reload-leak.svg
+	$(BIN)/director-wsgi demo reload-leak
 
 .PHONY: check
 check: install ## format, lint, spelling, types, import contracts

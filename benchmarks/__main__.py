@@ -10,14 +10,14 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from benchmarks import advertisement, federations, head, lookups, redirects, stats, tracing, workers
+from benchmarks import advertisement, federations, head, lookups, redirects, reloads, stats, tracing, workers
 from benchmarks.figures import Figure, figure, machine, table, write
 from benchmarks.load import WrongAnswerError
 from benchmarks.server import ServerFailedError
 from director_wsgi.demo.openloop import LoadFailedError
 
 RESULTS = Path(__file__).resolve().parent / "results"
-ALL = ("redirects", "lookups", "advertisement", "head", "tracing", "stats", "workers")
+ALL = ("redirects", "lookups", "advertisement", "head", "tracing", "stats", "workers", "reloads")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -71,6 +71,8 @@ def _run(name: str, options: argparse.Namespace, folder: Path) -> list[Figure]:
         return stats.measure(folder, _say, quick=quick)
     if name == "workers":
         return workers.measure(folder, _say, quick=quick)
+    if name == "reloads":
+        return reloads.measure(folder, _say, quick=quick, sizes=sizes)
     if name == "tracing":
         return _tracing(quick=quick)
     return _head(quick=quick)
@@ -114,7 +116,7 @@ def _end(_signal: int, _frame: FrameType | None) -> NoReturn:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
-        description="First figures of the director, each beside something run in the same call. Eight to ten minutes.",
+        description="First figures of the director, each beside something run in the same call. Some twenty minutes.",
     )
     parser.add_argument("--only", action="append", choices=ALL, help="only this group; may be repeated")
     parser.add_argument(

@@ -37,7 +37,7 @@ from director_wsgi.web import (
     tracing,
 )
 from director_wsgi.web.addresses import TrustedProxies
-from director_wsgi.web.entrance import JOB_ID, AnythingConverter, Entrance
+from director_wsgi.web.entrance import JOB_ID, AnythingConverter, Entrance, MatchedRule
 from director_wsgi.web.long_answers import LongAnswers
 from director_wsgi.web.probes import Probes
 from director_wsgi.web.requests import RequestReader, Steering
@@ -82,6 +82,7 @@ def build(
     """
     app = Flask("director_wsgi", static_folder=None)
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False  # the last route answers OPTIONS for every path
+    app.url_rule_class = MatchedRule
     app.url_map.merge_slashes = False
     app.url_map.converters["anything"] = AnythingConverter
     _register_errors(app)

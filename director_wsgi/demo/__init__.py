@@ -16,9 +16,15 @@
 
 * `scene`: who and what is in it; `hanging`: its origins; `openloop`: its load, in a child process.
 * `naive`, `prefilled`: the two designs; `contender`: either of them under gunicorn.
-* `saturation`: the play, from its command line to its end; `verdict`, `figure` and `plot`: what is told of it.
+* `saturation`: the play, from its command line to its end; `verdict` and `figure`: what is told of it.
 
-`interruption`: how both commands end.
+`director-wsgi demo reload-leak` is another one (docs/reload-leak.md); it needs the extra `demo`:
+
+* `leaking`, `leased`: the two holders; `reloader`: either of them, in a child process that reloads; `refused`: how
+  that fails; `reloaded`: the process seen from outside; `collector`: where its spans go.
+* `reload_leak`: the play, from its command line to its end; `leak_report`: what is told of it.
+
+`interruption`: how these commands end; `terminal`: how they talk meanwhile; `plot`: how they draw.
 
 Nothing here is used in production, and nothing but loopback is ever listened at.
 """

@@ -3,13 +3,13 @@
 import argparse
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NoReturn
+from typing import Final, NoReturn
 
 from director_wsgi import __version__
-from director_wsgi.demo import saturation
+from director_wsgi.demo import reload_leak, saturation
 from director_wsgi.demo.director import PORT, DirectorFailedError, DirectorProcess, listen
 from director_wsgi.demo.federation import Federation, NotReadyError
 from director_wsgi.demo.interruption import Signals, StoppedError
@@ -23,11 +23,18 @@ START_S = 30.0
 OK = 0
 FAILED = 1
 
+_PLAYS: Final[Mapping[str, Callable[[Sequence[str]], int]]] = {
+    saturation.COMMAND: saturation.main,
+    reload_leak.COMMAND: reload_leak.main,
+}
+
 _DESCRIPTION = """\
 Start a director under gunicorn together with a small federation around it: a registry, two origins and three caches,
 with real bytes behind them. Everything listens on loopback only and speaks TLS under a throw-away authority. Prints
 what to try next. Ctrl-C ends all of it and removes its files."""
-_FOOTER = "`director-wsgi demo saturation` shows what a hung origin does to a director; see its own --help."
+_FOOTER = """\
+`director-wsgi demo saturation` shows what a hung origin does to a director, and `director-wsgi demo reload-leak` what
+reloads leave behind; see their own --help."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -40,8 +47,8 @@ def main(arguments: Sequence[str]) -> int:
         0 once a signal asked for the end and nothing is left; 1 if it could not start or the director ended by itself;
         2 for arguments that are not understood.
     """
-    if arguments and arguments[0] == saturation.COMMAND:
-        return saturation.main(arguments[1:])
+    if arguments and arguments[0] in _PLAYS:
+        return _PLAYS[arguments[0]](arguments[1:])
     try:
         options = _parser().parse_args(arguments)
     except SystemExit as end:

@@ -43,6 +43,6 @@ def draw(runs: Sequence[Run], colours: Sequence[str]) -> str:
         f"One of {ORIGINS} origins hangs for {plan.hang_s:g} seconds",
         "Touched: the namespace that this origin and another serve. Untouched: the three namespaces of the other two.",
         panels,
-        shaded=Interval(plan.hangs_at, plan.heals_at, f"origin-{SICK + 1} hangs"),
+        intervals=[Interval(plan.hangs_at, plan.heals_at, f"origin-{SICK + 1} hangs")],
         ends_at=plan.ends_at,
     )

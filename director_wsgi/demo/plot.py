@@ -1,4 +1,4 @@
-"""Curves over time as an SVG, written by hand: a handful of panels, one above the other, with one axis of time.
+"""Curves as an SVG, written by hand: a handful of panels, one above the other, with one axis of time, or of counts.
 
 The picture has a light ground of its own, so that it can be read on a page of any colour.
 """
@@ -27,7 +27,7 @@ class Curve:
 
     Attributes:
         colour: Any that SVG knows, dark enough for a light ground.
-        points: (time in seconds, value), in the order of time.
+        points: (where on the axis, value), in the order of the axis.
         is_dashed: To tell it from another of the same colour.
     """
 
@@ -64,22 +64,32 @@ class Panel:
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A stretch of time that is shaded, and what it is called."""
+    """A stretch of the axis, and what it is called."""
 
     begins_at: float
     ends_at: float
     label: str
+    is_shaded: bool = True
 
 
-def picture(title: str, subtitle: str, panels: Sequence[Panel], *, shaded: Interval, ends_at: float) -> str:
+def picture(
+    title: str,
+    subtitle: str,
+    panels: Sequence[Panel],
+    *,
+    intervals: Sequence[Interval],
+    ends_at: float,
+    unit: str = "seconds",
+) -> str:
     """The SVG document.
 
     Args:
         title: The first line, and what a screen reader says.
         subtitle: The second.
         panels: From the top.
-        shaded: Shown in every panel; named in the last.
-        ends_at: The end of the axis of time, in seconds; it begins at 0.
+        intervals: Shown in every panel; named in the last.
+        ends_at: The end of the axis; it begins at 0.
+        unit: What the axis counts.
     """
     height = _TOP + sum(_HEADING + panel.height for panel in panels) + _BOTTOM
     parts = [
@@ -93,13 +103,15 @@ def picture(title: str, subtitle: str, panels: Sequence[Panel], *, shaded: Inter
     top = _TOP
     for number, panel in enumerate(panels, start=1):
         top += _HEADING
-        parts += _panel(panel, top, shaded, ends_at, names_interval=number == len(panels))
+        parts += _panel(panel, top, intervals, ends_at, names_intervals=number == len(panels))
         top += panel.height
-    parts += _time_axis(top, ends_at)
+    parts += _axis(top, ends_at, unit)
     return "\n".join([*parts, "</svg>", ""])
 
 
-def _panel(panel: Panel, top: int, shaded: Interval, ends_at: float, *, names_interval: bool) -> list[str]:
+def _panel(
+    panel: Panel, top: int, intervals: Sequence[Interval], ends_at: float, *, names_intervals: bool
+) -> list[str]:
     def x(at: float) -> float:
         return _x(at, ends_at)
 
@@ -107,13 +119,15 @@ def _panel(panel: Panel, top: int, shaded: Interval, ends_at: float, *, names_in
         return top + panel.height * (1 - panel.share(value))
 
     right = WIDTH - _RIGHT
-    left, width = x(shaded.begins_at), x(shaded.ends_at) - x(shaded.begins_at)
-    parts = [
-        f'<rect x="{left:.1f}" y="{top}" width="{width:.1f}" height="{panel.height}" fill="{_SHADE}"/>',
-        *_heading(panel, top),
-    ]
-    if names_interval:
-        parts.append(_text(left + width / 2, top + panel.height - 8, shaded.label, anchor="middle"))
+    parts = _heading(panel, top)
+    for one in intervals:
+        left, width = x(one.begins_at), x(one.ends_at) - x(one.begins_at)
+        if one.is_shaded:
+            parts.append(
+                f'<rect x="{left:.1f}" y="{top}" width="{width:.1f}" height="{panel.height}" fill="{_SHADE}"/>'
+            )
+        if names_intervals:
+            parts.append(_text(left + width / 2, top + panel.height - 8, one.label, anchor="middle"))
     for value, words in panel.ticks:
         parts.append(f'<path d="M{_LEFT} {y(value):.1f}H{right}" stroke="{_FAINT}"/>')
         parts.append(_text(_LEFT - 8, y(value) + 4, words, anchor="end"))
@@ -134,11 +148,11 @@ def _heading(panel: Panel, top: int) -> list[str]:
     return parts
 
 
-def _time_axis(top: int, ends_at: float) -> list[str]:
+def _axis(top: int, ends_at: float, unit: str) -> list[str]:
     step = next(step for step in (1, 2, 5, 10, 20, 30, 60, 120, math.inf) if ends_at / step <= 10)
     instants = [n * step for n in range(int(ends_at / step) + 1)] if step < math.inf else [0]
     parts = [_text(_x(at, ends_at), top + 18, f"{at:g}", anchor="middle") for at in instants]
-    return [*parts, _text((_LEFT + WIDTH - _RIGHT) / 2, top + 36, "seconds", anchor="middle")]
+    return [*parts, _text((_LEFT + WIDTH - _RIGHT) / 2, top + 36, unit, anchor="middle")]
 
 
 def _x(at: float, ends_at: float) -> float:

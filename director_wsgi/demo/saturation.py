@@ -9,7 +9,7 @@ import sys
 import tempfile
 import textwrap
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +23,7 @@ from director_wsgi.demo.hanging import HangingOrigins
 from director_wsgi.demo.interruption import Signals, StoppedError
 from director_wsgi.demo.openloop import Load, LoadFailedError, Order
 from director_wsgi.demo.scene import CLIENT_TIMEOUT_S, ORIGINS, PORTS_VARIABLE, SICK, Plan, arrivals, written_ports
+from director_wsgi.demo.terminal import Progress, whole_number
 from director_wsgi.demo.verdict import Answered, Run
 from director_wsgi.limits.deadline import Deadline, monotonic
 
@@ -118,7 +119,7 @@ def compare(plan: Plan, folder: Path, signals: Signals) -> list[Run]:
 
 def _run(design: Design, plan: Plan, folder: Path, signals: Signals) -> Run:
     """One design, from its start to its end."""
-    progress = _Progress(design.name)
+    progress = Progress(design.name)
     with ExitStack() as stack:
         origins = stack.enter_context(HangingOrigins(ORIGINS))
         contender = stack.enter_context(
@@ -163,7 +164,7 @@ def _play(
     origins: HangingOrigins,
     contender: Contender,
     load: Load,
-    progress: "_Progress",
+    progress: Progress,
 ) -> list[tuple[float, int]]:
     """Have the origin hang and heal at their instants; the worker's threads, sampled meanwhile."""
     events = [
@@ -181,7 +182,8 @@ def _play(
             progress.say(words)
         if now >= 0:
             threads.append((now, contender.threads()))
-        progress.tick(now, plan.ends_at, threads)
+        if threads:
+            progress.tick(f"{max(0.0, now):.0f} s of {plan.ends_at:.0f}, {threads[-1][1]} threads")
         next_at = min(plan.ends_at, now + SAMPLE_S, *(at for at, _, _ in events[:1]))
         time.sleep(max(0.0, starts_at + next_at - monotonic()))
     progress.say("waits for the last answers")
@@ -203,29 +205,6 @@ def _environment(plan: Plan, folder: Path, ports: Sequence[int]) -> dict[str, st
     }
 
 
-class _Progress:
-    """One line that is written anew on a terminal; elsewhere a line for each thing that happens."""
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-        self._words = ""
-        self._on_terminal = sys.stdout.isatty()
-
-    def say(self, words: str) -> None:
-        """Something else happens from now on."""
-        self._words = words
-        self._show("", end="\n" if words == "done" or not self._on_terminal else "")
-
-    def tick(self, now: float, ends_at: float, threads: Sequence[tuple[float, int]]) -> None:
-        """Time goes by."""
-        if self._on_terminal and threads:
-            self._show(f" ({max(0.0, now):.0f} s of {ends_at:.0f}, {threads[-1][1]} threads)", end="")
-
-    def _show(self, more: str, end: str) -> None:
-        line = f"{self._name}: {self._words}{more}"
-        print(f"\r{line:<78}" if self._on_terminal else line, end=end, flush=True)
-
-
 def _parser() -> argparse.ArgumentParser:
     usual = Plan()
     parser = argparse.ArgumentParser(prog=f"director-wsgi demo {COMMAND}", description=_DESCRIPTION, allow_abbrev=False)
@@ -238,34 +217,23 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--seconds",
-        type=_number(2, 600),
+        type=whole_number(2, 600),
         default=int(usual.hang_s),
         metavar="N",
         help="how long the origin hangs (default: %(default)s)",
     )
     parser.add_argument(
         "--threads",
-        type=_number(5, 512),
+        type=whole_number(5, 512),
         default=usual.threads,
         metavar="N",
         help="handler threads of the one worker (default: %(default)s)",
     )
     parser.add_argument(
         "--slots",
-        type=_number(1, 1000),
+        type=whole_number(1, 1000),
         default=usual.slots,
         metavar="N",
         help="HEADs that one origin may have in flight: Director.StatConcurrencyLimit (default: %(default)s)",
     )
     return parser
-
-
-def _number(least: int, most: int) -> Callable[[str], int]:
-    """Reads a whole number within bounds."""
-
-    def read(text: str) -> int:
-        if not (text.isascii() and text.isdecimal() and least <= int(text) <= most):
-            raise argparse.ArgumentTypeError(f"{text}: expected a whole number from {least} to {most}")
-        return int(text)
-
-    return read

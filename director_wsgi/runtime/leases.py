@@ -218,16 +218,19 @@ class Leases:
             return LeaseStatistics(live=live, builds=self._builds, retiring=len(self._retired) + self._closing)
 
     def _reap_soon(self) -> None:
-        with self._lock:
-            if self._reapers >= min(MAX_REAPERS, len(self._retired) + self._closing):
-                return
-            self._reapers += 1
-        try:
-            threading.Thread(target=self._reap, name="director-reaper", daemon=True).start()
-        except RuntimeError as error:  # no thread to be had: the next one who lets go tries again
+        """See to it that there are as many reapers as there is to close, up to the bound."""
+        while True:
             with self._lock:
-                self._reapers -= 1
-            _log.error("cannot close what is not used any more: %s", error)
+                if self._reapers >= min(MAX_REAPERS, len(self._retired) + self._closing):
+                    return
+                self._reapers += 1
+            try:
+                threading.Thread(target=self._reap, name="director-reaper", daemon=True).start()
+            except RuntimeError as error:  # no thread to be had: the next one who lets go tries again
+                with self._lock:
+                    self._reapers -= 1
+                _log.error("cannot close what is not used any more: %s", error)
+                return
 
     def _reap(self) -> None:
         """Runs on a reaper thread, until nothing is left to close."""
@@ -241,7 +244,7 @@ class Leases:
                 self._closing += 1
             try:
                 resource.close(resource.value, Deadline.after(self._close_timeout_s, self._clock))
-            except Exception:  # noqa: BLE001, whatever it is, the others still have to be closed
+            except BaseException:  # noqa: BLE001, whatever it is, the others still have to be closed
                 _log.exception("%s did not close", type(resource.value).__name__)
             finally:
                 resource.value = None

@@ -9,10 +9,10 @@ import contextlib
 import uuid
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import quote
 
-from werkzeug.routing import BaseConverter
+from werkzeug.routing import BaseConverter, Rule
 
 from director_wsgi.errors import BadRequest
 from director_wsgi.redirect.paths import clean, split_target
@@ -54,6 +54,21 @@ class Target:
 
     path: str
     query: str
+
+
+class MatchedRule(Rule):
+    """A rule that is matched only.
+
+    werkzeug writes and compiles two functions for each rule that would make URLs of it, and that is most of what a
+    reload costs; nothing here asks for URLs. Where werkzeug calls the method by another name, it does so again.
+    """
+
+    def _compile_builder(self, append_unknown: bool = True) -> Callable[..., tuple[str, str]]:  # noqa: ARG002
+        return _no_url
+
+
+def _no_url(rule: Rule, *_: object, **_values: object) -> NoReturn:
+    raise RuntimeError(f"{rule} makes no URL")
 
 
 class AnythingConverter(BaseConverter):

@@ -69,3 +69,15 @@ def test_who_sleeps_until_the_next_poll_of_the_registry_is_woken_if_the_interval
 
     reload(changed(config, registry_query_interval_s=1.0))
     assert {"<PeriodicJob director-prefixes>", "<PeriodicJob director-downtimes>"} <= set(woken)
+
+
+def test_no_rule_is_prepared_for_making_urls_which_nothing_asks_for() -> None:
+    app = create_app(Config(registry_url="https://registry.example.org", state_location=None))
+    routes = app.extensions["generations"].current.value.application.url_map
+    urls = routes.bind("director.example.org")
+    endpoints = {rule.endpoint for rule in routes.iter_rules()}
+    assert endpoints
+
+    for endpoint in endpoints:
+        with pytest.raises(RuntimeError, match="makes no URL"):
+            urls.build(endpoint, force_external=True, values={"path": "x", "name": "x", "anything": "x"})

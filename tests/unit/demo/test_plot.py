@@ -7,6 +7,7 @@ import pytest
 from director_wsgi.demo.plot import WIDTH, Curve, Interval, Panel, picture
 
 SVG = "{http://www.w3.org/2000/svg}"
+INTERVALS = (Interval(10, 20, "I"), Interval(20, 40, "J", is_shaded=False))
 
 
 def panel(*curves: Curve, logarithmic: bool = False) -> Panel:
@@ -15,7 +16,7 @@ def panel(*curves: Curve, logarithmic: bool = False) -> Panel:
 
 
 def drawn(*panels: Panel, title: str = "T") -> ET.Element:
-    return ET.fromstring(picture(title, "S", panels, shaded=Interval(10, 20, "I"), ends_at=40))
+    return ET.fromstring(picture(title, "S", panels, intervals=INTERVALS, ends_at=40))
 
 
 def points(document: ET.Element) -> list[list[tuple[float, float]]]:
@@ -60,9 +61,23 @@ def test_every_point_lies_within_the_frame() -> None:
 def test_the_interval_is_shaded_where_it_lies_on_the_axis() -> None:
     document = drawn(panel(curve([(10, 1), (20, 1)])))
     ((begins, ends),) = points(document)
-    shade = next(r for r in document.iter(f"{SVG}rect") if "x" in r.attrib)
+    (shade,) = [r for r in document.iter(f"{SVG}rect") if "x" in r.attrib]
     assert float(shade.attrib["x"]) == pytest.approx(begins[0], abs=0.1)
     assert float(shade.attrib["x"]) + float(shade.attrib["width"]) == pytest.approx(ends[0], abs=0.2)
+
+
+def test_intervals_are_named_once() -> None:
+    texts = [text for text in drawn(panel(), panel()).iter(f"{SVG}text") if text.text in {"I", "J"}]
+    assert [text.text for text in texts] == ["I", "J"]
+    first, second = (float(text.attrib["x"]) for text in texts)
+    assert first < second
+
+
+def test_the_axis_says_what_it_counts() -> None:
+    document = ET.fromstring(picture("T", "S", (panel(),), intervals=(), ends_at=150, unit="reloads"))
+    texts = [text.text for text in document.iter(f"{SVG}text")]
+    assert texts[-1] == "reloads"
+    assert "140" in texts
 
 
 def test_the_whole_picture_has_a_ground_of_its_own() -> None:

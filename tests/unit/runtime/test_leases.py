@@ -162,17 +162,19 @@ def test_reapers_are_bounded(leases, factory):
         lease.value.may_end.set()
 
 
-def test_an_end_that_raises_is_logged_and_the_others_still_come(leases, factory, caplog):
+@pytest.mark.parametrize("error", [OSError, SystemExit])
+def test_an_end_that_raises_is_logged_and_the_others_still_come(leases, factory, caplog, error):
     def close(_thing: str, _deadline: Deadline) -> None:
-        raise OSError("no")
+        raise error
 
     with caplog.at_level(logging.ERROR):
-        leases.acquire("a", lambda: "thing", close).release()
+        for _ in range(MAX_REAPERS + 1):  # as many as could take all reapers with them
+            leases.acquire("a", lambda: "thing", close).release()
         lease = leases.acquire("b", factory, Thing.close)
         lease.release()
         assert lease.value.ended.wait(LONG_S)
         assert leases.close(later())
-    assert [record.getMessage() for record in caplog.records] == ["str did not close"]
+    assert [record.getMessage() for record in caplog.records] == ["str did not close"] * (MAX_REAPERS + 1)
 
 
 @pytest.mark.parametrize("error", [OSError, KeyboardInterrupt, SystemExit])
@@ -252,6 +254,16 @@ def test_closing_ends_what_is_still_held_and_hands_out_nothing_more(factory):
     lease.release()
     assert leases.close(later())
     assert factory.ended == ["thing 0"]
+
+
+def test_one_that_hangs_delays_no_other_when_all_are_closed(factory):
+    leases = Leases()
+    hung, *others = (leases.acquire(key, factory, Thing.close) for key in range(MAX_REAPERS + 2))
+    hung.value.may_end.clear()
+    assert not leases.close(Deadline.after(-1))
+    assert all(lease.value.ended.wait(LONG_S) for lease in others)
+    hung.value.may_end.set()
+    assert leases.close(later())
 
 
 def test_closing_waits_no_longer_than_its_deadline(factory):
