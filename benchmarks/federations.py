@@ -4,6 +4,8 @@ Everything is made from a seed: the same size is the same federation in every pr
 namespace has one origin and every cache carries every namespace, as in a federation whose caches are open to all.
 """
 
+import enum
+import heapq
 import json
 import math
 import random
@@ -15,7 +17,16 @@ from typing import Any
 SEED = 20_26
 AD_LIFETIME = timedelta(hours=12)
 PLACES = 100
-"""How many places the clients that declare one come from."""
+"""How many places the calls of `lookups` come from."""
+
+MANY_PLACES = 10_000
+
+SERIAL = b"#########"
+"""Stands in an exchange for a number that is new with every request; as many digits as there are signs."""
+
+CLEAR_RAD = 5e-4
+"""By so much the nearest cache of a place is nearer than the next one; it stays the nearest if the place moves by less
+than half of that."""
 
 Json = dict[str, Any]
 
@@ -39,9 +50,17 @@ LARGE = Size(name="large", origins=1000, caches=100, namespaces=3000)
 SIZES = {size.name: size for size in (SMALL, MEDIUM, LARGE)}
 
 
+class Clients(enum.StrEnum):
+    """Where the clients say they are (`X-Pelican-Coordinate`)."""
+
+    ONE_PLACE = "clients from one place"
+    MANY_PLACES = "clients from 10,000 places"
+    NEW_PLACES = "each client from a place never seen"
+
+
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """One request, and what must occur in its answer.
+    """A request, and what must occur in its answer; `SERIAL` stands for a number in both.
 
     Attributes:
         request: The bytes to send.
@@ -50,6 +69,11 @@ class Exchange:
 
     request: bytes
     location: bytes
+
+    def numbered(self, number: int) -> "Exchange":
+        """The one with this number: its object has been asked for by nobody else."""
+        digits = b"%0*d" % (len(SERIAL), number)
+        return Exchange(self.request.replace(SERIAL, digits), self.location.replace(SERIAL, digits))
 
 
 def prefix_of(namespace: int) -> str:
@@ -81,34 +105,32 @@ def new_origin_ad(size: Size, number: int) -> Json:
     return _ad("origin", origin, [_namespace(n, origin) for n in range(first, first + 3)])
 
 
-def encode(ad: Json) -> bytes:
+def encode(ad: Json | list[Json]) -> bytes:
     """The bytes to post."""
     return json.dumps(ad, separators=(",", ":")).encode()
 
 
-def exchanges(size: Size, *, count: int, declared: bool) -> list[Exchange]:
-    """Reads of random objects in random namespaces.
+def exchanges(size: Size, *, count: int, clients: Clients) -> list[Exchange]:
+    """Reads in random namespaces.
 
     Args:
         size: The federation that is asked.
-        count: How many; no object twice but by chance.
-        declared: Whether the clients say where they are. The nearest cache is then known beforehand, and must be the
-            answer; otherwise any cache is right.
+        count: How many.
+        clients: Where they come from, in turn. The nearest cache is known beforehand, and must be the answer.
     """
     rng = random.Random(SEED)
-    places = _places(size, rng) if declared else []
+    places = _places(size, rng, 1 if clients is Clients.ONE_PLACE else min(count, MANY_PLACES))
+    serial = SERIAL.decode()
+    further = serial if clients is Clients.NEW_PLACES else ""  # digits of a latitude: a kilometre at most
     made = []
-    for _ in range(count):
-        namespace = rng.randrange(size.namespaces)
-        path = f"{prefix_of(namespace)}/run-{rng.randrange(10**4):04}/file-{rng.randrange(10**6):06}.dat"
-        lines = [f"GET {path} HTTP/1.1", "Host: director.example.org", "User-Agent: pelican-client/7.20.0"]
-        location = f".example.org:8443{path}\r\n"
-        if declared:
-            (latitude, longitude), cache = rng.choice(places)
-            lines.append(f"X-Pelican-Coordinate: lat={latitude},long={longitude}")
-            location = f" {base_url('cache', cache)}{path}\r\n"
-        lines.append("Accept-Encoding: gzip")
-        made.append(Exchange("\r\n".join([*lines, "", ""]).encode(), location.encode()))
+    for number in range(count):
+        (latitude, longitude), cache = places[number % len(places)]
+        path = f"{prefix_of(rng.randrange(size.namespaces))}/run-{rng.randrange(10**4):04}/file-{serial}.dat"
+        request = (
+            f"GET {path} HTTP/1.1\r\nHost: director.example.org\r\nUser-Agent: pelican-client/7.20.0\r\n"
+            f"X-Pelican-Coordinate: lat={latitude:.2f}{further},long={longitude:.2f}\r\nAccept-Encoding: gzip\r\n\r\n"
+        )
+        made.append(Exchange(request.encode(), f" {base_url('cache', cache)}{path}\r\n".encode()))
     return made
 
 
@@ -123,15 +145,15 @@ def _point(rng: random.Random) -> Point:
     return round(rng.uniform(25, 50), 2), round(rng.uniform(-125, -65), 2)
 
 
-def _places(size: Size, rng: random.Random) -> list[tuple[Point, int]]:
+def _places(size: Size, rng: random.Random, number: int) -> list[tuple[Point, int]]:
     """Places of clients, each with the number of its nearest cache; none about halfway between two caches."""
     caches = [(number, _position("cache", number)) for number in range(size.caches)]
     places: list[tuple[Point, int]] = []
-    while len(places) < PLACES:
+    while len(places) < number:
         here = _point(rng)
-        nearest = sorted((_radians(here, there), number) for number, there in caches)
-        if nearest[1][0] - nearest[0][0] > 1e-4:
-            places.append((here, nearest[0][1]))
+        (nearest, cache), (next_one, _) = heapq.nsmallest(2, ((_radians(here, there), n) for n, there in caches))
+        if next_one - nearest > CLEAR_RAD:
+            places.append((here, cache))
     return places
 
 

@@ -1,8 +1,9 @@
 """The load generator: one process, one thread, a fixed number of kept-alive connections, each with one request open.
 
 Run as a child (`python -m benchmarks.load`), it takes orders as JSON lines on its standard input and answers each with
-one JSON line, until the input ends. Requests are made beforehand, and every answer is checked: its status, and its
-Location against the object that was asked for. It tells its own share of a CPU: near 1, the figure would be the
+one JSON line, until the input ends. Requests are made beforehand but for a number, so that no object is asked for
+twice as long as the generator lives, and every answer is checked: its status, and its Location against the object that
+was asked for and the cache that is nearest. It tells its own share of a CPU: near 1, the figure would be the
 generator's and not the server's.
 """
 
@@ -18,10 +19,10 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from itertools import cycle
+from itertools import count
 
 from benchmarks import bare, federations
-from benchmarks.federations import Exchange
+from benchmarks.federations import Clients, Exchange
 
 DISTINCT_REQUESTS = 20_000
 ANSWER_TIMEOUT_S = 10.0
@@ -36,18 +37,20 @@ class Order:
         server_pid: Of the process whose CPU time is to be told.
         other_pids: Of more such processes.
         federation: Name of the size the requests are made for.
-        declared: Whether clients say where they are.
-        bare: Whether the answer is the bare route's constant one.
+        clients: Where they come from (`Clients`).
+        bare: Whether the answer is the constant one of `bare`.
         warm_up_s: Before counting begins.
+        warm_up_answers: So many, too, come before it begins.
     """
 
     port: int
     server_pid: int
     federation: str
-    declared: bool
+    clients: str
     bare: bool = False
     connections: int = 32
     warm_up_s: float = 0.3
+    warm_up_answers: int = 0
     seconds: float = 1.5
     other_pids: tuple[int, ...] = ()
 
@@ -105,10 +108,10 @@ class _Load:
         for _ in range(connections):
             self._connect()
 
-    def run(self, until: float) -> None:
-        """Answer every answer with the next request, until `until` on the performance counter."""
+    def run(self, until: float, *, answers: int = 0) -> None:
+        """Answer every answer with the next request, until `until` on the performance counter and so many answers."""
         clock = time.perf_counter
-        while clock() < until:
+        while clock() < until or len(self.latencies) < answers:
             events = self._poll.poll(ANSWER_TIMEOUT_S)
             if not events:
                 raise WrongAnswerError(f"no answer in {ANSWER_TIMEOUT_S:g} s")
@@ -179,17 +182,21 @@ def _servers_cpu_s(order: Order) -> float:
     return sum(map(process_cpu_s, (order.server_pid, *order.other_pids)))
 
 
-def run(order: Order, exchanges: list[Exchange]) -> Round:
+def run(order: Order, exchanges: Iterator[Exchange]) -> Round:
     """Run one round in this process.
+
+    Args:
+        order: What is wanted.
+        exchanges: Without end.
 
     Raises:
         WrongAnswerError: An answer was not the redirect expected, or did not come.
         OSError: The server does not accept connections.
     """
-    load = _Load(order.port, cycle(exchanges))
+    load = _Load(order.port, exchanges)
     try:
         load.open(order.connections)
-        load.run(time.perf_counter() + order.warm_up_s)
+        load.run(time.perf_counter() + order.warm_up_s, answers=order.warm_up_answers)
         del load.latencies[:]
         server_cpu, own_cpu, began = _servers_cpu_s(order), time.process_time(), time.perf_counter()
         load.run(began + order.seconds)
@@ -253,20 +260,33 @@ def generator(processors: set[int]) -> Iterator[Generator]:
         child.communicate()
 
 
+def _asked(order: Order) -> list[Exchange]:
+    made = federations.exchanges(
+        federations.SIZES[order.federation], count=DISTINCT_REQUESTS, clients=Clients(order.clients)
+    )
+    if order.bare:
+        return [Exchange(one.request, f" {bare.LOCATION}\r\n".encode()) for one in made]
+    return made
+
+
+def _numbered(exchanges: list[Exchange], numbers: Iterator[int]) -> Iterator[Exchange]:
+    while True:
+        for exchange in exchanges:
+            yield exchange.numbered(next(numbers))
+
+
 def main() -> None:
     """Obey until the input ends."""
-    made: dict[tuple[str, bool, bool], list[Exchange]] = {}
+    made: dict[tuple[str, str, bool], list[Exchange]] = {}
+    numbers = count()
     for line in sys.stdin:
         order = Order(**json.loads(line))
-        key = order.federation, order.declared, order.bare
+        key = order.federation, order.clients, order.bare
         if key not in made:
-            size = federations.SIZES[order.federation]
-            made[key] = federations.exchanges(size, count=DISTINCT_REQUESTS, declared=order.declared)
-            if order.bare:
-                made[key] = [Exchange(e.request, f" {bare.LOCATION}\r\n".encode()) for e in made[key]]
+            made[key] = _asked(order)
             gc.freeze()
         try:
-            print(json.dumps(asdict(run(order, made[key]))), flush=True)
+            print(json.dumps(asdict(run(order, _numbered(made[key], numbers)))), flush=True)
         except (WrongAnswerError, OSError) as error:
             print(json.dumps({"error": str(error)}), flush=True)
 

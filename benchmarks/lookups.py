@@ -78,6 +78,7 @@ def _resolver(size: Size) -> Resolver:
         policy=Policy(web_url="https://director.example.org"),
         snapshot=directory.snapshot,
         ask=nobody_asks,
+        recall=nobody_asks,
         places=ClientPlaces(Overrides(), GeoDatabase(None), generator=random.Random(SEED)),
         is_starting=lambda: False,
         generator=random.Random(SEED),

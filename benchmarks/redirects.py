@@ -1,50 +1,55 @@
-"""Redirects per second, against a bare Flask route on the same gunicorn settings.
+"""Redirects per second, against the least that Flask and the least that any WSGI application could do for one.
 
-All servers are up during the whole of it, each with one worker, and get their rounds in turn: bare, small, bare,
-medium, bare, large, bare, small … A director's round is compared with the two rounds of the bare route around it.
+All servers are up during the whole of it, each with one worker on the same settings, and get their rounds in turn: the
+Flask route, the bare callable, small, medium, large, the Flask route … A director's round is compared with the two
+rounds before and after it of either. Nobody asks for an object that has been asked for before. No server is asked for
+one, since each namespace has one origin.
 """
 
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks import federations
-from benchmarks.federations import Size
+from benchmarks.federations import MANY_PLACES, Clients, Size
 from benchmarks.figures import Figure, figure
 from benchmarks.load import Generator, Order, Round, generator
 from benchmarks.server import Server, cores, serving
 
 Say = Callable[[str], None]
 
-AIM = 0.6
-FLAT = 1.3
-BARE = "bare route"
+FLASK = "the constant Flask route"
+CALLABLE = "the bare WSGI callable"
+AIMS = {FLASK: 1.4, CALLABLE: 0.7}
+FLAT = 1.15
+
+_APPLICATIONS = {FLASK: "benchmarks.bare:application", CALLABLE: "benchmarks.bare:wsgi_callable"}
 
 
 @dataclass(slots=True)
 class _Series:
-    """The rounds of one size and one kind of client, and the bare rounds before and after each."""
+    """The rounds of one size and one kind of client, and those of the rivals before and after each."""
 
     size: Size
-    declared: bool
+    clients: Clients
     rounds: list[Round] = field(default_factory=list)
-    neighbours: list[tuple[Round, Round]] = field(default_factory=list)
-
-    def ratios(self) -> list[float]:
-        """Rates over those of the bare route."""
-        beside = (statistics.mean((a.per_s, b.per_s)) for a, b in self.neighbours)
-        return [one.per_s / bare for one, bare in zip(self.rounds, beside, strict=True)]
-
-    def cpu_ratio(self) -> float:
-        """CPU time of a redirect over that of the bare route's."""
-        beside = (statistics.mean((a.cpu_us, b.cpu_us)) for a, b in self.neighbours)
-        return statistics.median(one.cpu_us / bare for one, bare in zip(self.rounds, beside, strict=True))
+    neighbours: dict[str, list[tuple[Round, Round]]] = field(default_factory=lambda: {name: [] for name in AIMS})
 
     @property
-    def clients(self) -> str:
-        return "declared place" if self.declared else "no place"
+    def name(self) -> str:
+        return f"redirects, {self.size}, {self.clients}"
+
+    def ratios(self, rival: str) -> list[float]:
+        """Rates over the rival's."""
+        beside = (statistics.mean((a.per_s, b.per_s)) for a, b in self.neighbours[rival])
+        return [one.per_s / other for one, other in zip(self.rounds, beside, strict=True)]
+
+    def cpu_ratios(self, rival: str) -> list[float]:
+        """The rival's CPU time per answer over ours: what the rates would be if nothing else ran anywhere."""
+        beside = (statistics.mean((a.cpu_us, b.cpu_us)) for a, b in self.neighbours[rival])
+        return [other / one.cpu_us for one, other in zip(self.rounds, beside, strict=True)]
 
 
 def measure(
@@ -65,22 +70,32 @@ def measure(
     chosen = sizes or tuple(federations.SIZES.values())
     with ExitStack() as stack:
         say("redirects: filling the directors")
-        bare = stack.enter_context(serving("benchmarks.bare:application", _made(folder / "bare")))
-        directors = {
-            size: stack.enter_context(
-                serving(
-                    "benchmarks.prefilled:application",
-                    _made(folder / size.name),
-                    {"DIRECTOR_BENCHMARK_FEDERATION": size.name},
+        play = _Play(
+            load=stack.enter_context(generator(cores()[1])),
+            rivals={
+                name: stack.enter_context(serving(application, _made(folder / application.rpartition(":")[2])))
+                for name, application in _APPLICATIONS.items()
+            },
+            directors={
+                size: stack.enter_context(
+                    serving(
+                        "benchmarks.prefilled:application",
+                        _made(folder / size.name),
+                        {"DIRECTOR_BENCHMARK_FEDERATION": size.name},
+                    )
                 )
-            )
-            for size in chosen
-        }
-        load = stack.enter_context(generator(cores()[1]))
-        series = [_Series(size, declared) for declared in (True, False) for size in chosen]
-        bare_rounds = _rounds(load, bare, directors, series, rounds=rounds, seconds=seconds, say=say)
-        memory = [figure(f"memory of a worker, {size}", "MiB", [directors[size].rss_mib()]) for size in chosen]
-    return [*_figures(series, bare_rounds), *memory]
+                for size in chosen
+            },
+            seconds=seconds,
+        )
+        series = [_Series(size, clients) for clients in Clients for size in chosen]
+        for clients in Clients:
+            alike = [one for one in series if one.clients is clients]
+            play.warm_up(alike)
+            for number in range(rounds):
+                say(f"redirects, {clients}: round {number + 1} of {rounds}")
+                play.round(alike)
+    return [*_rivals(play), *(made for one in series for made in _figures(one)), *_flatness(series)]
 
 
 def _made(folder: Path) -> Path:
@@ -88,79 +103,113 @@ def _made(folder: Path) -> Path:
     return folder
 
 
-def _rounds(
-    load: Generator,
-    bare: Server,
-    directors: dict[Size, Server],
-    series: list[_Series],
-    *,
-    rounds: int,
-    seconds: float,
-    say: Say,
-) -> list[Round]:
-    def bare_round(size: Size) -> Round:
-        order = Order(
-            port=bare.port, server_pid=bare.pid, federation=size.name, declared=True, bare=True, seconds=seconds
-        )
-        return load.run(order)
+class _Play:
+    """The servers and the rounds they have had.
 
-    before = bare_round(series[0].size)
-    bare_rounds = [before]
-    for number in range(rounds):
-        say(f"redirects: round {number + 1} of {rounds}")
+    Attributes:
+        rival_rounds: Every round of either rival, in the order in which they were run.
+    """
+
+    def __init__(
+        self, *, load: Generator, rivals: dict[str, Server], directors: dict[Size, Server], seconds: float
+    ) -> None:
+        self.rival_rounds: dict[str, list[Round]] = {name: [] for name in rivals}
+        self._load = load
+        self._rivals = rivals
+        self._directors = directors
+        self._seconds = seconds
+
+    def warm_up(self, series: Sequence[_Series]) -> None:
+        """Have every place seen that can be seen twice; and let the rivals go before the first round."""
         for one in series:
-            server = directors[one.size]
-            order = Order(
-                port=server.port,
-                server_pid=server.pid,
-                federation=one.size.name,
-                declared=one.declared,
-                seconds=seconds,
-            )
-            one.rounds.append(load.run(order))
-            after = bare_round(one.size)
-            one.neighbours.append((before, after))
-            bare_rounds.append(after)
-            before = after
-    return bare_rounds
+            if one.clients is Clients.MANY_PLACES:
+                self._load.run(self._order(self._directors[one.size], one, warm_up_answers=MANY_PLACES))
+        self._let_rivals(series[0])
+
+    def round(self, series: Sequence[_Series]) -> None:
+        """One round of each, then of the rivals."""
+        before = {name: rounds[-1] for name, rounds in self.rival_rounds.items()}
+        for one in series:
+            one.rounds.append(self._load.run(self._order(self._directors[one.size], one)))
+        self._let_rivals(series[0])
+        for one in series:
+            for name, rounds in self.rival_rounds.items():
+                one.neighbours[name].append((before[name], rounds[-1]))
+
+    def _let_rivals(self, series: _Series) -> None:
+        for name, server in self._rivals.items():
+            self.rival_rounds[name].append(self._load.run(self._order(server, series, bare=True)))
+
+    def _order(self, server: Server, series: _Series, *, bare: bool = False, warm_up_answers: int = 0) -> Order:
+        return Order(
+            port=server.port,
+            server_pid=server.pid,
+            federation=series.size.name,
+            clients=series.clients,
+            bare=bare,
+            warm_up_answers=warm_up_answers,
+            seconds=self._seconds,
+        )
 
 
-def _figures(series: list[_Series], bare_rounds: list[Round]) -> list[Figure]:
+def _rivals(play: _Play) -> list[Figure]:
+    return [
+        figure(
+            f"redirects, {name}",
+            "1/s",
+            [one.per_s for one in rounds],
+            note=_note(rounds),
+            details=_details(rounds),
+        )
+        for name, rounds in play.rival_rounds.items()
+    ]
+
+
+def _figures(series: _Series) -> list[Figure]:
+    """The rate, then what it is beside either rival; the same by CPU time stands beside it, which no noise reaches."""
     made = [
         figure(
-            f"redirects, {BARE}",
+            series.name,
             "1/s",
-            [one.per_s for one in bare_rounds],
-            note=_note(bare_rounds),
-            details=_details(bare_rounds),
+            [one.per_s for one in series.rounds],
+            note=_note(series.rounds),
+            details=_details(series.rounds),
         )
     ]
     made += [
         figure(
-            f"redirects, {one.size}, {one.clients}",
-            "1/s",
-            [r.per_s for r in one.rounds],
-            ratios=one.ratios(),
-            beside=BARE,
-            at_least=AIM,
-            note=_note(one.rounds),
-            details=_details(one.rounds) | {"times the bare route's CPU": one.cpu_ratio()},
+            f"{series.name}: over {rival}",
+            "x",
+            series.ratios(rival),
+            at_least=aim,
+            details={"by CPU time": statistics.median(series.cpu_ratios(rival))},
         )
-        for one in series
+        for rival, aim in AIMS.items()
     ]
-    for declared in (True, False):
-        alike = [one for one in series if one.declared is declared]
-        if len(alike) > 1:
-            made.append(_flatness(alike))
     return made
 
 
-def _flatness(alike: list[_Series]) -> Figure:
+def _flatness(series: Sequence[_Series]) -> list[Figure]:
     """How much dearer the largest federation's redirects are than the smallest one's."""
-    first, last = alike[0], alike[-1]
-    ratios = [small / large for small, large in zip(first.ratios(), last.ratios(), strict=True)]
-    name = f"redirects, {first.size.name} over {last.size.name}, {first.clients}"
-    return figure(name, "x", ratios, at_most=FLAT, details={"by CPU time": last.cpu_ratio() / first.cpu_ratio()})
+    made = []
+    for clients in Clients:
+        first, *_, last = [one for one in series if one.clients is clients]
+        if first is last:
+            continue
+        made.append(
+            figure(
+                f"redirects, {first.size.name} over {last.size.name}, {clients}",
+                "x",
+                [small.per_s / large.per_s for small, large in zip(first.rounds, last.rounds, strict=True)],
+                at_most=FLAT,
+                details={"by CPU time": _cpu(last) / _cpu(first)},
+            )
+        )
+    return made
+
+
+def _cpu(series: _Series) -> float:
+    return statistics.median(one.cpu_us for one in series.rounds)
 
 
 def _details(rounds: list[Round]) -> dict[str, float]:

@@ -146,7 +146,7 @@ def _leftovers(size: Size, before: Held, after: Held, number: int, *, tracers: i
             at_most=tracers,
             note=f"{tracers} were wanted: a tracer for each worker, every other time",
         ),
-        figure(f"memory of two workers after {told}", "MiB", [after.rss_mib], details={"before": before.rss_mib}),
+        figure(f"memory of two workers after {told}", "MB", [after.rss_mb], details={"before": before.rss_mb}),
     ]
 
 

@@ -9,7 +9,6 @@ from urllib.parse import urlsplit
 
 from benchmarks.load import process_cpu_s
 from benchmarks.reloads_scene import CLIENT_TIMEOUT_S, Scene
-from benchmarks.server import Server
 from benchmarks.stats_watch import scrape
 from director_wsgi.demo.openloop import Load, Outcome
 from director_wsgi.demo.scene import ORIGIN_ENDPOINT, Arrival
@@ -115,7 +114,7 @@ class Held:
         files: Open descriptors, but for connections to origins: those are kept by need.
         leases: Live resources, and those about to end.
         builds: Of resources, since the start.
-        rss_mib: Resident memory.
+        rss_mb: Resident memory.
     """
 
     threads: int
@@ -123,7 +122,7 @@ class Held:
     files: int
     leases: float
     builds: float
-    rss_mib: float
+    rss_mb: float
 
     def is_within(self, other: "Held") -> bool:
         """Whether there is no more of anything."""
@@ -143,7 +142,7 @@ def held(scene: Scene) -> Held:
         files=sum(_files(pid, ports) for pid in scene.workers),
         leases=sum(value for (name, _), value in told.items() if name == "director_wsgi_leases"),
         builds=told["director_wsgi_lease_builds_total", ()],
-        rss_mib=sum(Server(0, pid).rss_mib() for pid in scene.workers),
+        rss_mb=scene.server.memory_mb(),
     )
 
 

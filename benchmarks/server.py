@@ -17,12 +17,13 @@ from pathlib import Path
 from director_wsgi.federation.store.files import bus_path
 
 ROOT = Path(__file__).resolve().parent.parent
+LOG = "log"
 START_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 15.0
 
 _ARGUMENTS = [
     *("-m", "gunicorn", "--config", str(ROOT / "gunicorn.conf.py"), "--pythonpath", str(ROOT)),
-    *("--bind", "127.0.0.1:0", "--log-level", "info"),
+    *("--log-level", "info"),
 ]
 
 
@@ -44,12 +45,24 @@ class Server:
     pid: int
     others: tuple[int, ...] = ()
 
-    def rss_mib(self) -> float:
-        """Memory of the worker that is resident, MiB."""
-        for line in Path(f"/proc/{self.pid}/status").read_text().splitlines():
-            if line.startswith("VmRSS:"):
-                return int(line.split()[1]) / 1024
-        raise ServerFailedError(f"process {self.pid} has ended")
+    def memory_mb(self, what: str = "VmRSS") -> float:
+        """Memory of the workers, summed, in 10^6 bytes.
+
+        Args:
+            what: A field of proc_pid_status(5): `VmRSS`, what is resident now, or `VmHWM`, the most that ever was.
+
+        Raises:
+            ServerFailedError: One has ended.
+        """
+        return sum(_memory_kib(pid, what) for pid in (self.pid, *self.others)) * 1024 / 1e6
+
+
+def _memory_kib(pid: int, what: str) -> int:
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        name, _, value = line.partition(":")
+        if name == what:
+            return int(value.split()[0])
+    raise ServerFailedError(f"process {pid} has ended")
 
 
 def cores() -> tuple[set[int], set[int]]:
@@ -88,11 +101,34 @@ def serving(
     Raises:
         ServerFailedError: It ended, or does not answer in time.
     """
-    log = folder / "log"
     processors = cores()[0] if workers == 1 else os.sched_getaffinity(0)
-    with log.open("wb") as output, confined(processors):
+    with started(application, folder, extra, workers=workers, processors=processors) as master:
+        yield _wait(master, folder / LOG, workers)
+
+
+@contextmanager
+def started(
+    application: str,
+    folder: Path,
+    extra: dict[str, str] | None = None,
+    *,
+    workers: int = 1,
+    port: int = 0,
+    processors: set[int],
+) -> Iterator["subprocess.Popen[bytes]"]:
+    """The master, as soon as its process has been made, until the block ends.
+
+    Args:
+        application: What gunicorn is to import.
+        folder: See `serving`.
+        extra: More of the environment.
+        workers: How many.
+        port: To listen on, on 127.0.0.1; 0 for any.
+        processors: That all processes keep to.
+    """
+    with (folder / LOG).open("wb") as output, confined(processors):
         master = subprocess.Popen(
-            [sys.executable, *_ARGUMENTS, "--workers", str(workers), application],
+            [sys.executable, *_ARGUMENTS, "--bind", f"127.0.0.1:{port}", "--workers", str(workers), application],
             cwd=folder,
             env=_environment(folder) | (extra or {}),
             stdout=output,
@@ -100,7 +136,7 @@ def serving(
             start_new_session=True,
         )
     try:
-        yield _wait(master, log, workers)
+        yield master
     finally:
         master.terminate()
         try:
@@ -137,12 +173,17 @@ def _wait(master: "subprocess.Popen[bytes]", log: Path, workers: int) -> Server:
         said = log.read_text(errors="replace")
         port = _LISTENING.search(said)
         if port is not None and said.count("Worker ready") >= workers and _answers(int(port[1])):
-            children = Path(f"/proc/{master.pid}/task/{master.pid}/children").read_text().split()
+            children = workers_of(master)
             if len(children) == workers:
-                first, *others = map(int, children)
+                first, *others = children
                 return Server(int(port[1]), first, tuple(others))
         time.sleep(0.05)
     raise ServerFailedError(f"gunicorn did not come up; its log ends with\n{log.read_text(errors='replace')[-3000:]}")
+
+
+def workers_of(master: "subprocess.Popen[bytes]") -> list[int]:
+    """The process ids of its workers now."""
+    return [int(pid) for pid in Path(f"/proc/{master.pid}/task/{master.pid}/children").read_text().split()]
 
 
 def _answers(port: int) -> bool:

@@ -14,6 +14,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from benchmarks import federations
+from benchmarks.federations import Clients
 from benchmarks.figures import Figure, figure
 from benchmarks.load import Generator, Order, Round, generator
 from benchmarks.server import Server, serving
@@ -95,7 +96,7 @@ def _round(generating: Generator, number: int, server: Server, seconds: float) -
         server_pid=server.pid,
         other_pids=server.others,
         federation=federations.MEDIUM.name,
-        declared=True,
+        clients=Clients.MANY_PLACES,
         connections=min(CONNECTIONS * number, 96),
         seconds=seconds,
     )

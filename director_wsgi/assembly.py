@@ -33,6 +33,7 @@ from director_wsgi.redirect.geo import Overrides
 from director_wsgi.redirect.maxmind import REFRESH_INTERVAL_S, GeoDatabase
 from director_wsgi.redirect.places import ClientPlaces, Places, ServerPlaces
 from director_wsgi.reload_records import PASSING as CONFIGURATIONS
+from director_wsgi.runtime import seating
 from director_wsgi.runtime.clients import ClientWatch
 from director_wsgi.runtime.config import Config
 from director_wsgi.runtime.leases import Leases
@@ -65,8 +66,8 @@ and each server has two, for its data and for its reports. Since all have their 
 them would be as good as none."""
 
 UPKEEP_INTERVAL_S = 10.0
-"""How often expired advertisements are swept out, what belonged to their servers is given back, and downtimes that have
-begun or ended meanwhile act."""
+"""How often what belonged to servers whose advertisements have expired is given back, and downtimes that have begun or
+ended meanwhile act."""
 
 PASSING = frozenset({io_load.KIND, reports.KIND, vitals.KIND, *CONFIGURATIONS})
 """Kinds of what workers tell each other that are worth nothing after a reboot, and would be written to disk all day."""
@@ -211,6 +212,7 @@ def build(
             _registry_job("director-prefixes", prefixes, present, replica, clock),
             _registry_job("director-downtimes", downtimes, present, replica, clock),
             PeriodicJob("director-shares", SHARES_INTERVAL_S, partial(_share, engine, replica)),
+            PeriodicJob("director-expiry", directory.sweep_in_s, directory.sweep),
             PeriodicJob("director-upkeep", UPKEEP_INTERVAL_S, lambda: _keep_up(engine, filters, directory)),
         ),
     )
@@ -353,7 +355,8 @@ def _readiness(
         has_read=lambda: replica.has_read or replica.trouble is not None,  # that there is trouble is a warning
         lanes=engine.lanes.all.statistics,
         trial=trial,
-        warnings={"store": store, "disk": disk, "configuration": present.complaint},
+        warnings={"store": store, "disk": disk, "configuration": present.complaint, "cores": seating.trouble},
+        notes={"cores": seating.note},
         others=others.of_others,
         clock=clock,
     )

@@ -12,6 +12,7 @@ What ends a request or a start-up is one of these::
     ├─ NoCapableServer        origins match, none may do this
     ├─ ObjectNotFound         every origin asked said, freshly, that it has no such object
     ├─ NothingKnown           no origin could tell whether it has the object; the client shall come again
+    ├─ StillWriting           a listing is being written for the first time; the client shall come again
     ├─ NoUsableServer         origins match, but no cache is usable and none of the origins may be read directly
     ├─ FedTokenRefused        a server may have no federation token
     ├─ FedTokenFailed         a server did not prove who it is, or no federation token could be made
@@ -82,6 +83,16 @@ class NothingKnown(DirectorError):
     def __init__(self, message: str, *, retry_after_s: int) -> None:
         self.retry_after_s = retry_after_s
         super().__init__(message)
+
+
+class StillWriting(DirectorError):
+    """A listing is being written for the first time, by another thread, and takes long.
+
+    Attributes:
+        retry_after_s: When to come again.
+    """
+
+    retry_after_s = 1
 
 
 class NoUsableServer(DirectorError):

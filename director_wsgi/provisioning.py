@@ -48,6 +48,7 @@ def provision(director: Director, config: Config, holdings: Holdings) -> Serving
         policy=redirect_policy(config),
         snapshot=director.directory.snapshot,
         ask=director.engine.ask,
+        recall=director.engine.recall,
         places=director.places.clients,
         is_starting=director.window.is_open,
         generator=random.Random(),

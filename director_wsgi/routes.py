@@ -6,6 +6,7 @@ the next application. Making one starts nothing.
 
 import logging
 from dataclasses import dataclass
+from functools import partial
 
 from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
@@ -38,6 +39,7 @@ from director_wsgi.web import (
 )
 from director_wsgi.web.addresses import TrustedProxies
 from director_wsgi.web.entrance import JOB_ID, AnythingConverter, Entrance, MatchedRule
+from director_wsgi.web.front import Front, taken_by_others
 from director_wsgi.web.long_answers import LongAnswers
 from director_wsgi.web.probes import Probes
 from director_wsgi.web.requests import RequestReader, Steering
@@ -87,6 +89,18 @@ def build(
     app.url_map.converters["anything"] = AnythingConverter
     _register_errors(app)
     proxies = TrustedProxies(config.trusted_proxies)
+    answering = redirects.Redirects(
+        resolver=resolver,
+        reader=_reader(config, director, clock, wall),
+        engine=director.engine,
+        steering=Steering(
+            origin_hostnames=frozenset(config.origin_response_hostnames),
+            cache_hostnames=frozenset(config.cache_response_hostnames),
+        ),
+        default=Endpoint.ORIGIN if config.default_response == "origin" else Endpoint.OBJECT,
+        counters=kept.counters,
+        clock=clock,
+    )
     for routes in (
         advertisements.blueprint(
             director.admission,
@@ -115,27 +129,14 @@ def build(
             kept.health, door=None if config.health_monitoring_public else director.guard_for(SCRAPE, wall)
         ),
         metrics.blueprint(kept.metrics, guard=metrics_guard(config, director, wall)),
-        redirects.blueprint(  # last: it takes what no other route takes
-            redirects.Redirects(
-                resolver=resolver,
-                reader=_reader(config, director, clock, wall),
-                engine=director.engine,
-                steering=Steering(
-                    origin_hostnames=frozenset(config.origin_response_hostnames),
-                    cache_hostnames=frozenset(config.cache_response_hostnames),
-                ),
-                default=Endpoint.ORIGIN if config.default_response == "origin" else Endpoint.OBJECT,
-                counters=kept.counters,
-                clock=clock,
-            )
-        ),
+        redirects.blueprint(answering),  # last: it takes what no other route takes
     ):
         app.register_blueprint(routes)
     app.url_map.update()  # else the first request would sort the rules
     answers = app.wsgi_app if tracer is None else tracing.noting_route(app.wsgi_app)
-    app.wsgi_app = Entrance(  # type: ignore[method-assign]
-        LongAnswers(answers, lanes=kept.long_answers, proxies=proxies, clock=clock), tracer
-    )
+    guarded = partial(LongAnswers, lanes=kept.long_answers, proxies=proxies, clock=clock)
+    front = Front(answering, taken_by_others(app.url_map, besides=redirects.ENDPOINT), guarded)
+    app.wsgi_app = Entrance(guarded(answers), tracer, front.answer)  # type: ignore[method-assign]
     return app
 
 
@@ -167,7 +168,7 @@ def _facts(director: Director, wall: WallClock) -> director_ui.Facts:
 
     return director_ui.Facts(
         filtered=filtered,
-        downtimes=lambda name: [downtime.wire() for downtime in filters.downtimes(name)],
+        downtimes=filters.downtimes,
         health=lambda server: director.tests.status_of(server).value,
         io_load=director.loads.of,
         status_weight=status_weight,

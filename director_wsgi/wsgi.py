@@ -20,7 +20,7 @@ from director_wsgi.federation.state import State
 from director_wsgi.limits.deadline import monotonic, wall
 from director_wsgi.reload_records import CONFIGURATION, LOOK, Read
 from director_wsgi.reloading import Reloads
-from director_wsgi.runtime import start
+from director_wsgi.runtime import start, worker_families
 from director_wsgi.runtime.config import Config
 from director_wsgi.runtime.reading import Reading
 from director_wsgi.trust.key_files import ensure_key, loose_permissions
@@ -91,6 +91,7 @@ def _reloads(app: Flask, reading: Reading) -> Reloads:
     for kind in (CONFIGURATION, LOOK):
         director.replica.follow(kind, reloads)
     director.present.reloads = reloads
+    director.metrics.add(worker_families.families)
     director.metrics.add(configuration_families.of(reloads, app.extensions["generations"]))
     return reloads
 

@@ -87,7 +87,6 @@ class Leased:
     def close(self) -> None:
         """Let go of the last generation, and of everything."""
         deadline = Deadline.after(END_S)
-        self._generations.close(deadline)
-        del self._generations  # which keeps what it had, for requests that come all the same
         self._leases.close(deadline)
+        del self._generations  # which keeps what it had, for requests that come all the same
         self._names.close()

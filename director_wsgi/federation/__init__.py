@@ -2,6 +2,7 @@
 
 - `models`: the nouns, frozen.
 - `ads`: JSON advertisements to models; `wire` reads JSON as Go does.
+- `lists`: namespaces that many servers repeat, and long lists of them, recognised without being read.
 - `versions`: which versions of Pelican's programs this director talks to.
 - `urls`: encoding of object paths.
 - `status`: what servers say of their own health, and how they do in tests, smoothed.

@@ -2,19 +2,20 @@
 
 A cache repeats the namespaces of the whole federation in every advertisement, once a minute: thousands of elements of
 which none has changed. Equal texts become one object here, so that a hundred caches share one list of namespaces, and
-an element that is known already is recognised by its text and not parsed again.
+an element that is known already is recognised by its text and not parsed again; nor is a whole list (`lists`).
 
 Source: Pelican `server_structs/director.go:OriginAdvertise`; the checks, `director/director.go:registerServerAd`.
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from ipaddress import IPv6Address
+from itertools import product
 from typing import Any
-from weakref import WeakValueDictionary
 
 from director_wsgi.errors import InvalidAd
 from director_wsgi.federation.downtimes import downtimes_of_ad
+from director_wsgi.federation.lists import LONG_BYTES, KnownLists, ListKey, by_text, interned
 from director_wsgi.federation.models import (
     Capabilities,
     Coordinate,
@@ -44,8 +45,15 @@ _SHORT_ELEMENT = 4096  # longer ones are parsed each time; it bounds the search 
 
 _TESTABLE_STORAGE = frozenset({"posix", "posixv2", "pstore"})
 
-_known: WeakValueDictionary[str, NamespaceAd] = WeakValueDictionary()
-"""Namespaces by the text they were sent as, for as long as anybody holds them: the directory, that is."""
+_known_lists = KnownLists()
+
+# What thousands of namespaces say is said by one object.
+_CAPABILITIES = {
+    flags: Capabilities(**dict(zip((field.name for field in fields(Capabilities)), flags, strict=True)))
+    for flags in product((False, True), repeat=len(fields(Capabilities)))
+}
+_NOTHING_SAID = (TokenGeneration(),)
+"""How public data get their tokens: origins always tell one way."""
 
 _URL = re.compile(
     r"(?P<scheme>https?)://(?P<host>[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::(?P<port>[0-9]{1,5}))?"
@@ -53,6 +61,19 @@ _URL = re.compile(
     re.IGNORECASE,
 )
 _BAD_ESCAPE = re.compile("%(?![0-9A-Fa-f]{2})")
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A list of namespaces as it was sent.
+
+    Attributes:
+        namespaces: No path twice.
+        key: Stands for its bytes, if they are many and not known yet.
+    """
+
+    namespaces: tuple[NamespaceAd, ...] = ()
+    key: ListKey | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,11 +84,13 @@ class ParsedAd:
         ad: What it says. `version` is as sent, or empty.
         expiry_at: When it ends; None if not said.
         sent_at: When it was sent; None if not said.
+        listed: Its namespaces as sent, whatever `ad` may be restricted to later; see `remember`.
     """
 
     ad: ServerAd
     expiry_at: float | None = None
     sent_at: float | None = None
+    listed: Listed = Listed()
 
 
 def parse_ad(body: bytes, kind: ServerKind) -> ParsedAd:
@@ -88,16 +111,29 @@ def parse_ad(body: bytes, kind: ServerKind) -> ParsedAd:
     except UnicodeDecodeError as error:
         raise InvalidAd(f"invalid {kind.value} registration: not UTF-8 at byte {error.start}") from None
     try:
-        values, namespaces = _members(text)
-        return _parsed(Fields(values, "OriginAdvertise"), namespaces, kind)
+        values, listed = _members(text, body)
+        return _parsed(Fields(values, "OriginAdvertise"), listed, kind)
     except WireError as error:
         raise InvalidAd(f"invalid {kind.value} registration: {error}") from None
 
 
-def _members(text: str) -> tuple[dict[str, Any], tuple[NamespaceAd, ...]]:
-    """The members of the object that `text` begins with; the namespaces apart."""
+def remember(parsed: ParsedAd, held: ServerAd) -> None:
+    """Recognise its list of namespaces when it comes again; to be called when the advertisement was admitted.
+
+    Args:
+        parsed: As it was read.
+        held: What the directory has made of it: equal, but for what the sender may not serve, and there to stay.
+    """
+    listed = parsed.listed
+    if listed.key is not None:
+        is_whole = parsed.ad.namespaces is listed.namespaces
+        _known_lists.learn(listed.key, held.namespaces if is_whole else listed.namespaces)
+
+
+def _members(text: str, body: bytes) -> tuple[dict[str, Any], Listed]:
+    """The members of the object that `text` begins with, which is `body` decoded; the namespaces apart."""
     values: dict[str, Any] = {}
-    namespaces: tuple[NamespaceAd, ...] = ()
+    listed = Listed()
     room = MAX_OTHER_CHARS
     count = 0
     at = skip_blanks(text, 0)
@@ -105,7 +141,7 @@ def _members(text: str) -> tuple[dict[str, Any], tuple[NamespaceAd, ...]]:
         value, _ = decode(text, at, room)
         if value is not None:
             raise WireError("cannot unmarshal this into Go value of type server_structs.OriginAdvertise")
-        return values, namespaces  # null says nothing, so the first required field is what will be missed
+        return values, listed  # null says nothing, so the first required field is what will be missed
     at = skip_blanks(text, at + 1)
     while not text.startswith("}", at):
         count += 1
@@ -118,7 +154,7 @@ def _members(text: str) -> tuple[dict[str, Any], tuple[NamespaceAd, ...]]:
         at = expect(text, end, ":")
         is_namespaces = key.casefold() == "namespaces"
         if is_namespaces and text.startswith("[", at):
-            namespaces, at = _namespaces(text, at)
+            listed, at = _list(text, body, at)
         else:
             values[key], end = decode(text, at, room)
             room -= end - at
@@ -128,7 +164,26 @@ def _members(text: str) -> tuple[dict[str, Any], tuple[NamespaceAd, ...]]:
         at = skip_blanks(text, at)
         if not text.startswith("}", at):
             at = expect(text, at, ",")
-    return values, namespaces
+    return values, listed
+
+
+def _list(text: str, body: bytes, at: int) -> tuple[Listed, int]:
+    """The array that begins at `at`, and where it ends."""
+    start = _in_bytes(text, 0, at)
+    found = _known_lists.find(body, start)
+    if found is not None:
+        namespaces, length = found
+        return Listed(namespaces), at + (length if text.isascii() else len(body[start : start + length].decode()))
+    namespaces, end = _namespaces(text, at)
+    if end - at < LONG_BYTES:
+        return Listed(namespaces), end
+    key = ListKey.of(memoryview(body)[start : start + _in_bytes(text, at, end)])
+    return Listed(namespaces, key), end
+
+
+def _in_bytes(text: str, start: int, end: int) -> int:
+    """How many bytes these characters were."""
+    return end - start if text.isascii() else len(text[start:end].encode())
 
 
 def _namespaces(text: str, at: int) -> tuple[tuple[NamespaceAd, ...], int]:
@@ -141,7 +196,7 @@ def _namespaces(text: str, at: int) -> tuple[tuple[NamespaceAd, ...], int]:
     boundary = f"}},{text[at : at + 8]}"
     while not text.startswith("]", at):
         end = text.find(boundary, at, at + _SHORT_ELEMENT) + 1
-        namespace = _known.get(text[at:end]) if end else None
+        namespace = by_text.get(text[at:end]) if end else None
         if namespace is None:
             value, end = decode(text, at, MAX_NAMESPACE_CHARS)
             namespace = _namespace(text[at:end], value)
@@ -149,6 +204,9 @@ def _namespaces(text: str, at: int) -> tuple[tuple[NamespaceAd, ...], int]:
         count += 1
         if count > MAX_NAMESPACES:
             raise WireError(f"namespaces has more than {MAX_NAMESPACES} elements")
+        if text.startswith(",{", end):  # as nearly always: a shorter way for thousands
+            at = end + 1
+            continue
         at = skip_blanks(text, end)
         if not text.startswith("]", at):
             at = expect(text, at, ",")
@@ -157,7 +215,7 @@ def _namespaces(text: str, at: int) -> tuple[tuple[NamespaceAd, ...], int]:
 
 def _namespace(text: str, value: object) -> NamespaceAd:
     """One element: the object known by that text, or a new one."""
-    known = _known.get(text)
+    known = by_text.get(text)
     if known is not None:
         return known
     if value is None:
@@ -171,12 +229,12 @@ def _namespace(text: str, value: object) -> NamespaceAd:
     namespace = NamespaceAd(
         path=path,
         capabilities=_capabilities(fields.struct("Caps", "Capabilities")),
-        token_generations=tuple(map(_generation, fields.structs("token-generation", "TokenGen"))),
+        token_generations=_generations(fields),
         token_issuers=tuple(map(_issuer, fields.structs("token-issuer", "TokenIssuer"))),
         wire=text if wire == text else wire,
     )
     fields.flag("from-topology")
-    return _known.setdefault(text, namespace)
+    return by_text.setdefault(text, interned(namespace))
 
 
 def _prefix(fields: Fields) -> str:
@@ -191,16 +249,13 @@ def _prefix(fields: Fields) -> str:
 
 
 def _capabilities(fields: Fields | None) -> Capabilities:
-    if fields is None:
-        return Capabilities()
-    return Capabilities(
-        public_reads=fields.flag("PublicRead"),
-        reads=fields.flag("Read"),
-        writes=fields.flag("Write"),
-        listings=fields.flag("Listing"),
-        direct_reads=fields.flag("FallBackRead"),
-        copies=fields.flag("Copies"),
-    )
+    flags = ("PublicRead", "Read", "Write", "Listing", "FallBackRead", "Copies")
+    return _CAPABILITIES[tuple(fields is not None and fields.flag(name) for name in flags)]
+
+
+def _generations(fields: Fields) -> tuple[TokenGeneration, ...]:
+    found = tuple(map(_generation, fields.structs("token-generation", "TokenGen")))
+    return _NOTHING_SAID if found == _NOTHING_SAID else found
 
 
 def _generation(fields: Fields) -> TokenGeneration:
@@ -231,7 +286,7 @@ def _coordinate(fields: Fields | None) -> Coordinate | None:
     return Coordinate(latitude=latitude, longitude=longitude, accuracy_radius_km=radius)
 
 
-def _parsed(fields: Fields, namespaces: tuple[NamespaceAd, ...], kind: ServerKind) -> ParsedAd:
+def _parsed(fields: Fields, listed: Listed, kind: ServerKind) -> ParsedAd:
     data_url, web_url, broker_url = fields.text("data-url"), fields.text("web-url"), fields.text("broker-url")
     if not data_url:
         raise WireError("data-url is required")
@@ -252,14 +307,14 @@ def _parsed(fields: Fields, namespaces: tuple[NamespaceAd, ...], kind: ServerKin
         director_test_disabled=test_disabled or storage_type not in _TESTABLE_STORAGE,
         coordinate=_coordinate(fields.struct("coordinate", "Coordinate")),
         capabilities=_capabilities(fields.struct("capabilities", "Capabilities")),
-        namespaces=namespaces,
+        namespaces=listed.namespaces,
         required_features=fields.texts("requiredFeatures"),
         downtimes=downtimes_of_ad(fields),
         start_time=fields.integer("startTime", low=-(1 << 63), high=(1 << 63) - 1, wanted="int64"),
         instance_id=fields.text("instanceID"),
         generation_id=fields.integer("generationID"),
     )
-    return ParsedAd(ad=ad, expiry_at=fields.instant("expiry"), sent_at=fields.instant("now"))
+    return ParsedAd(ad=ad, expiry_at=fields.instant("expiry"), sent_at=fields.instant("now"), listed=listed)
 
 
 def _base_url(url: str, kind: ServerKind) -> str:

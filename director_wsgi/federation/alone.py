@@ -18,6 +18,9 @@ class Alone:
     def follow(self, kind: str, follower: Follower) -> None:
         """Nobody else publishes anything."""
 
+    def after_telling(self, do: Callable[[], object]) -> None:
+        """Nothing is ever told."""
+
     def contend(self, name: str) -> None:
         """There is nobody to contend with."""
 

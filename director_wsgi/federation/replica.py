@@ -110,6 +110,7 @@ class Replica:
         self._wall = wall
         self._outbox = Outbox(store, clock=clock, wall=wall)
         self._followers: dict[str, Follower] = {}
+        self._after_telling: list[Callable[[], object]] = []
         self._seen = 0
         # What was told in the present and in the last beat.
         self._told: tuple[set[Key], set[Key]] = set(), set()
@@ -128,6 +129,10 @@ class Replica:
     def follow(self, kind: str, follower: Follower) -> None:
         """Hand what others publish of this kind to a follower; one for each kind."""
         self._followers[kind] = follower
+
+    def after_telling(self, do: Callable[[], object]) -> None:
+        """Call this when all that was new at one time has been told, so that a follower can take it over as a whole."""
+        self._after_telling.append(do)
 
     def contend(self, name: str) -> None:
         """Take the lease whenever it is free."""
@@ -273,9 +278,11 @@ class Replica:
     # -- what others say
 
     def _write(self) -> None:
-        for record in self._outbox.write():
-            if record.revision <= self._seen:  # it was passed over when it was read
-                self._take(record)
+        overtaken = [record for record in self._outbox.write() if record.revision <= self._seen]
+        for record in overtaken:  # they were passed over when they were read
+            self._take(record)
+        if overtaken:
+            self._end_telling()
 
     def _read(self) -> None:
         if self._store.revision() == self._seen:
@@ -290,6 +297,7 @@ class Replica:
             if not self._outbox.is_waiting((kind, key)):
                 self._outbox.learned((kind, key), None, 0.0)
                 self._tell(kind, lambda follower, key=key: follower.dropped(key))  # type: ignore[misc]
+        self._end_telling()
         self._count_workers(changes)
         self._seen = changes.revision
         self._outbox.has_read()
@@ -313,6 +321,10 @@ class Replica:
             record = self._store.get(renewal.kind, renewal.key)
             if record is not None:
                 self._take(record)
+
+    def _end_telling(self) -> None:
+        for do in self._after_telling:
+            do()
 
     def _tell(self, kind: str, tell: Callable[[Follower], object]) -> object:
         follower = self._followers.get(kind)

@@ -79,6 +79,7 @@ class SharedAds:
         self._on_heard = on_heard
         self._refused = 0
         replica.follow(KIND, self)
+        replica.after_telling(directory.show)
 
     @property
     def refused(self) -> int:
@@ -128,7 +129,7 @@ class SharedAds:
         if is_heeded:
             self._filters.server_said(ad)
         try:
-            kept = self._directory.record(ad, lifetime_s, self._filters.filtered())
+            kept = self._directory.record(ad, lifetime_s, self._filters.filtered(), at_once=False)
         except AdRejected as error:
             self._refuse("an advertisement that another worker has admitted is not taken over: %s", error)
             return None

@@ -60,6 +60,7 @@ class Source:
 
 NO_SOURCES: Group[Source] = Group()
 NO_CACHES: Group[ServerAd] = Group()
+NO_CHANGES: Mapping[str, ServerAd | None] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -72,6 +73,9 @@ class PrefixEntry:
     prefix: str
     origins: Group[Source] = NO_SOURCES
     caches: Group[ServerAd] = NO_CACHES
+
+
+_NOBODY = PrefixEntry("")
 
 
 def _order(server: ServerAd) -> tuple[str, str]:
@@ -129,107 +133,124 @@ class Snapshot:
     def changed(
         self,
         *,
-        old: ServerAd | None = None,
-        new: ServerAd | None = None,
+        changes: Mapping[str, ServerAd | None] = NO_CHANGES,
         before: frozenset[str] = frozenset(),
         after: frozenset[str] = frozenset(),
     ) -> "Snapshot":
         """The next snapshot; this one, if nothing changes.
 
+        Any number of servers may come and go at once: a thousand caches of thousands of namespaces cost little more
+        than one of them. One after the other they would take seconds.
+
         Args:
-            old: The server that goes, if one does.
-            new: The one that comes, possibly in its place.
+            changes: Who is advertised at a data URL from now on; None for nobody.
             before: Names of servers that are filtered in this snapshot.
             after: Names of those that are to be in the next one.
         """
-        turned = _of_names(self, before ^ after, besides=old) if before is not after else []
-        if not turned and old is None and new is None:
+        old = [server for url in changes if (server := self.servers.get(url)) is not None]
+        gone = [server for server in old if server.name not in before]
+        come = [server for server in changes.values() if server is not None and server.name not in after]
+        if before is not after:
+            turned = before ^ after
+            for url, server in self.servers.items():
+                if server.name in turned and url not in changes:
+                    (gone if server.name in after else come).append(server)
+        if not (changes or gone or come):
             return self
         prefixes = dict(self.prefixes)
-        for server in turned:
-            _index(prefixes, server, add=server.name not in after)
-        if old is not None and old.name not in before:
-            _index(prefixes, old, add=False)
-        if new is not None and new.name not in after:
-            _index(prefixes, new, add=True)
+        for prefix, entry in _changed_entries(self.prefixes, gone, come):
+            if entry is None:
+                prefixes.pop(prefix, None)
+            else:
+                prefixes[prefix] = entry
         return Snapshot(
-            servers=_replaced(self.servers, old, new),
-            prefixes=prefixes,
-            deepest=max(map(_depth, prefixes), default=0),
-        )
-
-    def without(self, gone: Collection[ServerAd]) -> "Snapshot":
-        """The next snapshot, in which these servers are no more; this one, if they are none.
-
-        They are taken out together, however many have gone in the same moment: one after the other, a thousand caches
-        of thousands of namespaces would take seconds.
-        """
-        if not gone:
-            return self
-        urls = frozenset(server.data_url for server in gone)
-        prefixes = dict(_remaining(self.prefixes, urls))
-        return Snapshot(
-            servers=MappingProxyType({url: server for url, server in self.servers.items() if url not in urls}),
-            prefixes=prefixes,
-            deepest=max(map(_depth, prefixes), default=0),
+            servers=_changed_servers(self.servers, changes), prefixes=prefixes, deepest=_deepest(self, prefixes)
         )
 
 
-def _remaining(prefixes: Mapping[str, PrefixEntry], gone: frozenset[str]) -> Iterator[tuple[str, PrefixEntry]]:
-    """The index without the servers of these data URLs; what has none of them stays as it is."""
-    changed: dict[Group[ServerAd], Group[ServerAd]] = {}
-    equal: dict[tuple[str, ...], Group[ServerAd]] = {}
-    for prefix, entry in prefixes.items():
-        origins, caches = entry.origins, entry.caches
-        if any(source.server.data_url in gone for source in origins):
-            origins = Group(tuple(source for source in origins if source.server.data_url not in gone))
-        if caches not in changed:
-            left = tuple(server for server in caches if server.data_url not in gone)
-            urls = tuple(server.data_url for server in left)
-            changed[caches] = equal.setdefault(urls, caches if len(left) == len(caches) else Group(left))
-        caches = changed[caches]
-        if origins is entry.origins and caches is entry.caches:
-            yield prefix, entry
-        elif origins.members or caches.members:
-            yield prefix, PrefixEntry(prefix, origins, caches)
-
-
-def _replaced(servers: Mapping[str, ServerAd], old: ServerAd | None, new: ServerAd | None) -> Mapping[str, ServerAd]:
-    if old is None and new is None:
+def _changed_servers(servers: Mapping[str, ServerAd], changes: Mapping[str, ServerAd | None]) -> Mapping[str, ServerAd]:
+    if not changes:
         return servers
-    kept = dict(servers)
-    if old is not None:
-        kept.pop(old.data_url, None)
-    if new is not None:
-        kept[new.data_url] = new
+    kept = {url: server for url, server in servers.items() if url not in changes}
+    kept.update((url, server) for url, server in changes.items() if server is not None)
     return MappingProxyType(kept)
 
 
-def _of_names(snapshot: Snapshot, names: frozenset[str], *, besides: ServerAd | None) -> list[ServerAd]:
-    """The servers of these names, without one."""
-    return [server for server in snapshot.servers.values() if server.name in names and server is not besides]
+def _deepest(before: Snapshot, prefixes: Mapping[str, PrefixEntry]) -> int:
+    """The number of components of the longest prefix; looks at those only that have come or gone, as a rule."""
+    come = max(map(_depth, prefixes.keys() - before.prefixes.keys()), default=0)
+    gone = max(map(_depth, before.prefixes.keys() - prefixes.keys()), default=0)
+    if gone == before.deepest:
+        return max(map(_depth, prefixes), default=0)
+    return max(come, before.deepest)
 
 
-def _index(prefixes: dict[str, PrefixEntry], server: ServerAd, *, add: bool) -> None:
-    """Put a server into the index, or take it out."""
-    # A cache lists thousands of namespaces that share a handful of groups: each is made anew once, and groups that have
-    # become equal become one.
-    changed: dict[Group[ServerAd], Group[ServerAd]] = {}
-    equal: dict[tuple[str, ...], Group[ServerAd]] = {}
-    for namespace in server.namespaces:
-        entry = prefixes.get(namespace.path) or PrefixEntry(namespace.path)
-        origins, caches = entry.origins, entry.caches
+def _changed_entries(
+    prefixes: Mapping[str, PrefixEntry], gone: Collection[ServerAd], come: Collection[ServerAd]
+) -> Iterator[tuple[str, PrefixEntry | None]]:
+    """The entries that change if some servers go and others come, each once; None for what nobody serves then."""
+    origins_gone, caches_gone = (
+        frozenset(server.data_url for server in gone if server.kind is kind)
+        for kind in (ServerKind.ORIGIN, ServerKind.CACHE)
+    )
+    sources: dict[str, list[Source]] = {}
+    for server in come:
         if server.kind is ServerKind.ORIGIN:
-            kept = tuple(s for s in origins if s.server.data_url != server.data_url)
-            more = (Source(server, namespace),) if add else ()
-            origins = Group(tuple(sorted(kept + more, key=lambda s: _order(s.server))))
-        else:
-            if caches not in changed:
-                others = tuple(s for s in caches if s.data_url != server.data_url)
-                members = tuple(sorted((*others, *((server,) if add else ())), key=_order))
-                changed[caches] = equal.setdefault(tuple(s.data_url for s in members), Group(members))
-            caches = changed[caches]
-        if origins.members or caches.members:
-            prefixes[namespace.path] = PrefixEntry(namespace.path, origins, caches)
-        else:
-            prefixes.pop(namespace.path, None)
+            for namespace in server.namespaces:
+                sources.setdefault(namespace.path, []).append(Source(server, namespace))
+    groups = _CacheGroups(caches_gone, [server for server in come if server.kind is ServerKind.CACHE])
+    lists = {id(server.namespaces): server.namespaces for server in (*gone, *come)}
+    for prefix in {namespace.path: None for namespaces in lists.values() for namespace in namespaces}:
+        entry = prefixes.get(prefix, _NOBODY)
+        origins = _with(entry.origins, origins_gone, sources.get(prefix, ()))
+        caches = groups.next(prefix, entry.caches)
+        if not (origins.members or caches.members):
+            yield prefix, None
+        elif origins is not entry.origins or caches is not entry.caches:
+            yield prefix, PrefixEntry(prefix, origins, caches)
+
+
+def _with(origins: Group[Source], gone: frozenset[str], come: Collection[Source]) -> Group[Source]:
+    """The group without the servers of these data URLs, and with others; the same if that changes nothing."""
+    if not come and not (gone and any(source.server.data_url in gone for source in origins)):
+        return origins
+    kept = (source for source in origins if source.server.data_url not in gone)
+    return Group(tuple(sorted((*kept, *come), key=lambda source: _order(source.server))))
+
+
+class _CacheGroups:
+    """The groups of caches in the next snapshot. Each is made once, and those that have become equal become one."""
+
+    def __init__(self, gone: frozenset[str], come: Collection[ServerAd]) -> None:
+        self._gone = gone
+        # Caches come with a few lists between them. Each has a bit, and a prefix those of the lists that it is in.
+        self._come: list[list[ServerAd]] = []
+        self._bits: dict[str, int] = {}
+        numbers: dict[int, int] = {}
+        for server in come:
+            number = numbers.setdefault(id(server.namespaces), len(numbers))
+            if number == len(self._come):
+                self._come.append([])
+                for namespace in server.namespaces:
+                    self._bits[namespace.path] = self._bits.get(namespace.path, 0) | 1 << number
+            self._come[number].append(server)
+        self._made: dict[tuple[Group[ServerAd], int], Group[ServerAd]] = {}
+        self._equal: dict[tuple[str, ...], Group[ServerAd]] = {}
+
+    def next(self, prefix: str, group: Group[ServerAd]) -> Group[ServerAd]:
+        """What becomes of the group that serves a prefix."""
+        bits = self._bits.get(prefix, 0)
+        made = self._made.get((group, bits))
+        if made is None:
+            made = self._made[group, bits] = self._make(group, bits)
+        return made
+
+    def _make(self, group: Group[ServerAd], bits: int) -> Group[ServerAd]:
+        members = [server for server in group if server.data_url not in self._gone]
+        is_same = not bits and len(members) == len(group)
+        for number, servers in enumerate(self._come):
+            if bits >> number & 1:
+                members += servers
+        members.sort(key=_order)
+        urls = tuple(server.data_url for server in members)
+        return self._equal.setdefault(urls, group if is_same else Group(tuple(members)))

@@ -26,7 +26,7 @@ class Check:
     """One check.
 
     Attributes:
-        message: What is wrong, for operators; empty if nothing is.
+        message: What is wrong, for operators; if nothing is, what else there is to say, mostly nothing.
     """
 
     name: str

@@ -7,6 +7,7 @@ a director that nobody has advertised to yet is as good as another one.
 """
 
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Final
 
 from director_wsgi.health.checks import STORED, Check, Verdict
@@ -66,6 +67,7 @@ class Readiness:
         lanes: How many threads wait now.
         trial: Whether decisions are made in time.
         warnings: What else may be wrong.
+        notes: What to say of these, to whoever wants to know everything, while nothing is wrong. Must not wait.
         others: What the other workers say of themselves.
         clock: Monotonic seconds.
     """
@@ -77,6 +79,7 @@ class Readiness:
         lanes: Callable[[], LanesStatistics],
         trial: Trial,
         warnings: Warnings,
+        notes: Warnings = MappingProxyType({}),
         others: Told = tuple,
         clock: Clock,
     ) -> None:
@@ -84,6 +87,7 @@ class Readiness:
         self._lanes = lanes
         self._trial = trial
         self._warnings = warnings
+        self._notes = notes
         self._others = others
         self._exhaustion = Exhaustion(clock)
 
@@ -104,11 +108,16 @@ class Readiness:
         return Report(
             checks=(
                 *(_check(name, message, Verdict.FAILED) for name, message in decisive.items()),
-                *(_check(name, tell(), Verdict.WARNING) for name, tell in self._warnings.items()),
+                *(self._warned(name, tell()) for name, tell in self._warnings.items()),
             ),
             in_use=lanes.in_use,
             limit=lanes.permits,
         )
+
+    def _warned(self, name: str, message: str) -> Check:
+        if not message and name in self._notes:
+            return Check(name, message=self._notes[name]())
+        return _check(name, message, Verdict.WARNING)
 
     def waiting(self) -> tuple[int, int]:
         """Threads of all workers that wait for servers, and how many may."""

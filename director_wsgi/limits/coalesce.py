@@ -129,6 +129,9 @@ class Flight(Generic[K, V]):
             if self._is_over:
                 return False
             seats = self._close()
+        if len(seats) == 1:  # as mostly
+            seats[0]._tell(value)
+            return True
         with ExitStack() as everybody:  # calls them all, whatever one of them raises; the last one added first
             for seat in reversed(seats):
                 everybody.callback(seat._tell, value)

@@ -32,7 +32,8 @@ __all__ = [
     "TlsTrust",
 ]
 
-_IDLE_S = 30.0
+IDLE_S = 30.0
+"""How long a connection is kept that nobody uses: a server or a firewall may have forgotten it silently after that."""
 
 _URL = re.compile(
     r"(?P<scheme>https?)://"
@@ -97,7 +98,7 @@ class HttpClient:
     ) -> None:
         self._user_agent = user_agent
         self._closing = Cancellation(Failure.CLOSED)
-        self._idle = IdleConnections(connections, _IDLE_S, clock)
+        self._idle = IdleConnections(connections, IDLE_S, clock)
         self._session = _session(DeadlineAdapter(Dialler(names), terms, self._idle))
 
     @property
@@ -108,6 +109,10 @@ class HttpClient:
     def keep(self, connections: int) -> None:
         """Keep so many connections open between sends from now on, at most. What is too many goes with the next one."""
         self._idle.keep(connections)
+
+    def trim(self) -> None:
+        """Close connections that nobody has used for long; to be called now and then. Does not wait."""
+        self._idle.trim()
 
     def send(
         self,

@@ -132,6 +132,14 @@ class IdleConnections:
         for old in surplus:
             old.close()
 
+    def trim(self) -> None:
+        """Close what is too old, or too much; needed only where no `put` comes, which does the same."""
+        now = self._clock()
+        with self._lock:
+            surplus = self._remove_surplus(now)
+        for old in surplus:
+            old.close()
+
     def close(self) -> None:
         """Close what is kept, and from now on whatever is put."""
         with self._lock:
@@ -150,6 +158,10 @@ class IdleConnections:
         self._numbers += 1
         self._idle[self._numbers] = (peer, connection, now)
         self._of_peer.setdefault(peer, deque()).append(self._numbers)
+        return self._remove_surplus(now)
+
+    def _remove_surplus(self, now: float) -> list[Connection]:
+        """The lock is held."""
         surplus = []
         while self._idle:
             oldest, (_, _, since_at) = next(iter(self._idle.items()))
@@ -267,17 +279,18 @@ def _headers(answer: http.client.HTTPResponse, exchange: Exchange) -> CaseInsens
             nobody asked for (`http.client` skips 100 only).
     """
     message = answer.headers
-    headers: CaseInsensitiveDict[str] = CaseInsensitiveDict()
+    headers: dict[str, str] = {}
     for name, raw in message.items():
+        key = name.lower()
         value = " ".join(raw.split()) if "\n" in raw or "\r" in raw else raw.strip()
-        headers[name] = f"{headers[name]}, {value}" if name in headers else value
+        headers[key] = f"{headers[key]}, {value}" if key in headers else value
     if answer.status < 200 or any(isinstance(defect, _BROKEN_HEADERS) for defect in message.defects):
         raise exchange.error(Failure.MALFORMED)
-    if headers.get("Transfer-Encoding", "chunked").lower() != "chunked":
+    if headers.get("transfer-encoding", "chunked").lower() != "chunked":
         raise exchange.error(Failure.MALFORMED, "Transfer-Encoding")
-    if "Content-Length" in headers:
-        headers["Content-Length"] = _length(headers["Content-Length"], exchange)
-    return headers
+    if "content-length" in headers:
+        headers["content-length"] = _length(headers["content-length"], exchange)
+    return CaseInsensitiveDict(headers)
 
 
 def _length(value: str, exchange: Exchange) -> str:

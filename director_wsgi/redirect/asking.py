@@ -10,8 +10,7 @@ COPY is a read.
 from collections.abc import Mapping
 from typing import Protocol
 
-from director_wsgi.federation.models import ServerAd
-from director_wsgi.federation.snapshot import Source
+from director_wsgi.federation.models import ServerAd, ServerKind
 from director_wsgi.limits.deadline import Deadline
 from director_wsgi.redirect.policy import Case, Policy
 from director_wsgi.runtime.clients import Watchable
@@ -45,36 +44,75 @@ class Ask(Protocol):
         ...
 
 
-def learn(ask: Ask, policy: Policy, case: Case, origins: tuple[Source, ...], caches: tuple[ServerAd, ...]) -> Told:
-    """Ask whoever has to be asked, and wait until enough is known or the deadline has passed.
+class Recall(Protocol):
+    """`stat.engine.StatEngine.recall`, or a fake."""
+
+    def __call__(
+        self,
+        servers: tuple[ServerAd, ...],
+        path: str,
+        *,
+        bearer: str | None,
+        authority: str,
+        patience: Patience,
+        trace: Trace,
+    ) -> tuple[Evidence, ...] | None:
+        """What `Ask` would say if it need not wait for it; None if somebody has to be asked. Never waits."""
+        ...
+
+
+def asked_of(policy: Policy, case: Case) -> tuple[ServerAd, ...]:
+    """Who has to be asked before it is decided where a request goes; often nobody.
 
     Args:
-        ask: How.
         policy: What the operator decided.
         case: The request.
-        origins: All that may serve it, best first.
-        caches: Those that may be named, best first.
     """
-    if not _may_ask(case):
-        return {}
-    asked_caches = caches if _must_ask_caches(policy, case, caches) else ()
-    asked = asked_caches
-    if _must_ask_origins(policy, case):
-        asked = tuple(source.server for source in origins) + asked_caches
-    if not asked:
-        return {}
+    asks_origins = policy.check_origin_presence and not (
+        policy.assume_presence_at_single_origin and len(case.origins) == 1
+    )
+    # Caches only if there is a choice between them: else nothing depends on what they say.
+    asks_caches = (
+        policy.is_adaptive and policy.check_cache_presence and not case.request.direct_read and len(case.caches) > 1
+    )
+    if not (asks_origins or asks_caches) or not _may_ask(case):
+        return ()
+    asked_caches = case.caches if asks_caches else ()
+    return tuple(source.server for source in case.origins) + asked_caches if asks_origins else asked_caches
+
+
+def recall(how: Recall, case: Case, asked: tuple[ServerAd, ...]) -> Told | None:
+    """What is known already, if that is enough; None if somebody has to be asked. Never waits."""
     request = case.request
-    evidence = ask(
+    evidence = how(
+        asked,
+        request.path,
+        bearer=request.token.value if request.token else None,
+        authority=request.authority,
+        patience=_patience(case, asked),
+        trace=request.trace,
+    )
+    return None if evidence is None else _told(asked, evidence)
+
+
+def learn(how: Ask, case: Case, asked: tuple[ServerAd, ...]) -> Told:
+    """Ask these, and wait until enough is known or the deadline has passed."""
+    request = case.request
+    evidence = how(
         asked,
         request.path,
         bearer=request.token.value if request.token else None,
         authority=request.authority,
         deadline=request.deadline,
         namespace=case.found.prefix,
-        patience=Patience.BEST if asked_caches else _patience_with_origins(case),
+        patience=_patience(case, asked),
         client=request.client,
         trace=request.trace,
     )
+    return _told(asked, evidence)
+
+
+def _told(asked: tuple[ServerAd, ...], evidence: tuple[Evidence, ...]) -> Told:
     return dict(zip((server.data_url for server in asked), evidence, strict=True))
 
 
@@ -88,18 +126,9 @@ def _may_ask(case: Case) -> bool:
     )
 
 
-def _must_ask_origins(policy: Policy, case: Case) -> bool:
-    is_assumed = policy.assume_presence_at_single_origin and len(case.found.origins) == 1
-    return policy.check_origin_presence and not is_assumed
-
-
-def _must_ask_caches(policy: Policy, case: Case, caches: tuple[ServerAd, ...]) -> bool:
-    """Not if there is no choice between them: then nothing depends on what they say."""
-    return policy.is_adaptive and policy.check_cache_presence and not case.request.direct_read and len(caches) > 1
-
-
-def _patience_with_origins(case: Case) -> Patience:
+def _patience(case: Case, asked: tuple[ServerAd, ...]) -> Patience:
     """A client that is sent to a cache need not know which origin has the object, only that one has it."""
+    if case.to_origins or asked[-1].kind is ServerKind.CACHE:
+        return Patience.BEST
     usable = case.found.caches
-    sent_to_a_cache = not case.to_origins and bool(usable.capable.members or usable.doubtful)
-    return Patience.FIRST if sent_to_a_cache else Patience.BEST
+    return Patience.FIRST if usable.capable.members or usable.doubtful else Patience.BEST

@@ -59,14 +59,17 @@ def link(servers: Sequence[ServerAd], quoted_path: str, depth: int) -> str:
         depth: Components below the namespace. XRootD caches cut that many from the URL to learn where the namespace
             lives, and ask nobody for a minute: a wrong number sends them astray.
     """
-    urls = [server.base_url + quoted_path for server in servers[:MAX_SERVERS]]
+    path, tail = _whole(quoted_path), f"; depth={depth}"
     return ", ".join(
-        f'<{_whole(url)}>; rel="duplicate"; pri={priority}; depth={depth}' for priority, url in enumerate(urls, start=1)
+        [
+            f'<{_whole(server.base_url)}{path}>; rel="duplicate"; pri={priority}{tail}'
+            for priority, server in enumerate(servers[:MAX_SERVERS], start=1)
+        ]
     )
 
 
 def _whole(url: str) -> str:
-    return url.replace(",", "%2C").replace(";", "%3B")
+    return url.replace(",", "%2C").replace(";", "%3B") if "," in url or ";" in url else url
 
 
 def describe(sources: Sequence[Source], *, prefix: str) -> Headers:
@@ -131,9 +134,11 @@ def redirect_headers(
         prefix: The namespace's path.
         namespace_headers: What `describe` made.
     """
-    headers = [("Link", link(servers, quoted_path, depth_below(request.path, prefix))), *namespace_headers]
-    broker_url = next((server.broker_url for server in servers[:MAX_SERVERS] if server.broker_url), "")
-    if broker_url:
-        headers.append(("X-Pelican-Broker", _CONTROL.sub("", broker_url)))
+    depth = depth_below(request.path, prefix)
+    headers = [("Link", link(servers, quoted_path, depth)), *namespace_headers]
+    for server in servers[:MAX_SERVERS]:
+        if server.broker_url:
+            headers.append(("X-Pelican-Broker", _CONTROL.sub("", server.broker_url)))
+            break
     headers.append(("X-Pelican-JobId", request.job_id))
     return tuple(headers)

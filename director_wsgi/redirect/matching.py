@@ -157,12 +157,8 @@ def match(entry: PrefixEntry, need: Need, *, filter_errors: bool) -> Match:
         need: What the request needs.
         filter_errors: Leave caches out that call themselves critical or say that they are shutting down.
     """
-    origins: Group[Source] = entry.origins.derive(
-        need, lambda members: Group(tuple(source for source in members if may(source, need)))
-    )
-    features: frozenset[str] = origins.derive(
-        "features", lambda members: frozenset(f for source in members for f in source.server.required_features)
-    )
+    origins = Group(tuple(source for source in entry.origins if may(source, need)))
+    features = frozenset(feature for source in origins for feature in source.server.required_features)
     caches: Caches = entry.caches.derive(
         (features, filter_errors), lambda members: _usable_caches(members, features, filter_errors=filter_errors)
     )

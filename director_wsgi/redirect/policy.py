@@ -4,7 +4,8 @@ import random
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from director_wsgi.federation.models import Coordinate
+from director_wsgi.federation.models import Coordinate, ServerAd
+from director_wsgi.federation.snapshot import Source
 from director_wsgi.redirect.matching import Match
 from director_wsgi.redirect.request import ObjectRequest
 
@@ -39,6 +40,9 @@ class Case(NamedTuple):
         generator: Its dice.
         to_origins: Whether it is sent to origins; else to caches.
         to_caches: Whether caches are named; with cache chaining, before the origins.
+        origins: Those that may serve it; if it goes to them, best first, as far as that can be told without asking.
+        caches: Those that may be named, best first by the same measure; none, if none is to be named. Not more than are
+            named, or looked at, if nobody wants to see all.
     """
 
     request: ObjectRequest
@@ -47,3 +51,5 @@ class Case(NamedTuple):
     generator: random.Random
     to_origins: bool
     to_caches: bool
+    origins: tuple[Source, ...]
+    caches: tuple[ServerAd, ...]

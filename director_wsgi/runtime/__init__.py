@@ -27,6 +27,11 @@ The process:
     worker      gunicorn's gthread worker, with its errors as JSON
     sockets     the listener: TLS, and a bound on silence
     cores       which core each worker runs on
+    processors  what the kernel tells of cores
+    balance     as many connections for each worker as for the others
+    seating     these three, in gunicorn's hooks
+    worker_families  and in metrics
+    heaps       how many heaps the C library keeps for many threads
     log         how log lines look
     metrics     what is counted, written for Prometheus
 

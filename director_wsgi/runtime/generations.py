@@ -8,7 +8,6 @@ only who has acquired something can give it back, is what Caddy's pull request 7
 A request works with the generation in which it began; an old generation lets go when its last request ends.
 """
 
-import logging
 import threading
 from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
@@ -18,8 +17,6 @@ from director_wsgi.runtime.leases import Build, Close, Lease, Leases
 
 T = TypeVar("T")
 R = TypeVar("R")
-
-_log = logging.getLogger(__name__)
 
 
 class Busy(Exception):
@@ -115,7 +112,8 @@ class Generations(Generic[T]):
     Any number of threads may enter; reloads come one after the other.
 
     Args:
-        leases: Owner of what generations hold; whoever made it closes it, after this.
+        leases: Owner of what generations hold. Whoever made it closes it, and that ends what the last one holds too;
+            after that, a generation that needs anything cannot be made.
         first: Makes the value of the first generation; what it raises is raised.
         deadline: For the first.
     """
@@ -187,13 +185,3 @@ class Generations(Generic[T]):
     def lingering(self) -> int:
         """How many have been replaced and still have requests."""
         return sum(1 for one in tuple(self._old) if not one.is_over)
-
-    def close(self, deadline: Deadline) -> None:
-        """Let go of what the one in force holds, when its last request has ended. Nothing is replaced after this.
-
-        A request that comes all the same finds things that are closed, and has to do without them.
-        """
-        if self._turn.acquire(timeout=deadline.remaining_s()):  # and kept
-            self._current._retire()  # noqa: SLF001
-        else:
-            _log.warning("a reload was still under way at the end")

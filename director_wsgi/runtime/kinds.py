@@ -66,6 +66,15 @@ def _read_boolean(value: object) -> bool:
     raise ValueError("expected true or false")
 
 
+def _read_switch(value: object) -> str:
+    text = _scalar(value, "auto, on or off").strip().lower()
+    if text in {"auto", "on", "off"}:
+        return text
+    if text in _TRUE or text in _FALSE:
+        return "on" if text in _TRUE else "off"
+    raise ValueError("expected auto, on or off")
+
+
 def _read_integer(value: object) -> int:
     text = _scalar(value, "a whole number")
     if not _INTEGER.match(text):
@@ -288,6 +297,7 @@ def shorten(text: str) -> str:
 
 TEXT: Final[Kind[str]] = Kind("text", _read_text, str)
 BOOLEAN: Final[Kind[bool]] = Kind("boolean", _read_boolean, lambda value: str(value).lower())
+SWITCH: Final[Kind[str]] = Kind("auto, on or off", _read_switch, str)
 INTEGER: Final[Kind[int]] = Kind("integer", _read_integer, str)
 DURATION: Final[Kind[float]] = Kind("duration", _read_duration, format_duration)
 URL: Final[Kind[str]] = Kind("URL", _read_url, str)

@@ -333,10 +333,10 @@ class Config:
         "How many of them never wait for a server.",
         check=between(1, 1023), live=False, ours=True,
     )
-    pin_workers: bool = row(
-        True, kinds.BOOLEAN, "Director.PinWorkers",
-        "Bind each worker to a core of its own, while there are as many cores as workers; roughly doubles the "
-        "throughput. Off where something else needs a core for itself.",
+    pin_workers: str = row(
+        "auto", kinds.SWITCH, "Director.PinWorkers",
+        "Bind each worker to a core of its own, which roughly doubles the throughput. auto: while there are as many "
+        "cores as workers; on: even if some have to share one; off: where something else needs a core for itself.",
         live=False, ours=True,
     )
     graceful_timeout_s: float = row(

@@ -29,12 +29,12 @@ from gunicorn import sock
 from director_wsgi import __version__
 from director_wsgi.errors import ConfigError
 from director_wsgi.limits.deadline import Deadline
-from director_wsgi.runtime import start
+from director_wsgi.runtime import seating, start
 from director_wsgi.runtime.admin import AdminServer, Answer, Asked, Later
 from director_wsgi.runtime.admin_listener import admin_listener
 from director_wsgi.runtime.config import Config
-from director_wsgi.runtime.cores import seats
 from director_wsgi.runtime.handover import hand_over
+from director_wsgi.runtime.heaps import keep_few_heaps
 from director_wsgi.runtime.log import gunicorn_level
 from director_wsgi.runtime.notify import notifier
 from director_wsgi.runtime.sockets import bound_silence, number_for_systemd, server_context
@@ -181,13 +181,14 @@ def on_starting(server: Any) -> None:
     if problems:
         start.refuse(tuple(problems))
     _follow_threads(server.cfg)
+    keep_few_heaps()
     use_heartbeats()
     outlive_shortage(server)
     notifier.take_over(os.environ)
     hand_over(server)
     _settle(server)
     _logger.info("director_wsgi %s for %s", __version__, _config.web_url)
-    _tell_of_cores(server.cfg.workers)
+    seating.warn_of_too_many(server.cfg.workers)
     for warning in _config.warnings:
         _logger.warning("%s", warning)
     if _config.ignored:
@@ -227,15 +228,11 @@ def nworkers_changed(server: Any, new_value: int, old_value: int | None) -> None
     if new_value > 1 and (why := _why_only_one()):
         _logger.error("A second worker is refused: %s", why)
         server.num_workers = 1
-    elif new_value > old_value:
-        _tell_of_cores(new_value)
-
-
-def _tell_of_cores(workers: int) -> None:
-    """Say so if there are more workers than cores to bind them to."""
-    cores = len(os.sched_getaffinity(0))
-    if workers > cores:
-        _logger.warning("%d workers on %d cores: more than there are cores serve no more requests", workers, cores)
+        return
+    if new_value > old_value:
+        seating.warn_of_too_many(new_value)
+    if new_value != old_value:
+        seating.rearrange(server, new_value, _config.pin_workers)
 
 
 def pre_exec(server: Any) -> None:
@@ -251,18 +248,12 @@ def pre_exec(server: Any) -> None:
 def pre_fork(server: Any, worker: Any) -> None:
     """Master, before each worker."""
     start.count_worker()
-    if _config.pin_workers:
-        seats.take(worker.age, os.sched_getaffinity(0), server.num_workers)
+    seating.prepare(server, worker, _config.pin_workers)
 
 
 def post_fork(server: Any, worker: Any) -> None:  # noqa: ARG001, gunicorn counts the parameters
     """Worker, first thing: before it has threads, since those would keep the cores they started with."""
-    core = seats.core_of(worker.age)
-    if core is not None:
-        try:
-            os.sched_setaffinity(0, {core})
-        except OSError as error:
-            _logger.warning("The worker cannot be bound to core %d: %s", core, error)
+    seating.sit_down(worker, _config.pin_workers)
     start.use_threads(worker.cfg.threads)
     _open_more()
     # This process's copy of the settings: the time for requests, without that for the end.
@@ -297,15 +288,22 @@ def post_worker_init(worker: Any) -> None:
     """Worker, when the application is loaded and before the first request."""
     # To the master HUP means reload; a worker that gets it as well, from a terminal that closes, must not die of it.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    # What has been loaded stays until the end. Else the garbage collector would look through all of it time and again,
-    # which takes 40 ms, and every thread waits for it.
-    gc.collect()
-    gc.freeze()
+    _keep()
     for part in _parts(worker):
         part.start()
+    _keep()  # a whole federation, if it was known from before
     _serve_operators(worker)  # with the first request: a reload's new worker is not to say that it is not ready yet
-    cores = ",".join(map(str, sorted(os.sched_getaffinity(0))))
-    _logger.info("Worker ready: %d threads on core %s", worker.cfg.threads, cores)
+    _logger.info("Worker ready: %d threads on %s", worker.cfg.threads, seating.place())
+
+
+def _keep() -> None:
+    """Let the garbage collector look at what there is now for the last time.
+
+    It stays until the end. Else all of it would be looked through time and again, which takes 40 ms, and every thread
+    waits for it.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def _serve_operators(worker: Any) -> None:
@@ -359,7 +357,7 @@ def _exit_status(ending: BaseException | None) -> int:
 
 def child_exit(server: Any, worker: Any) -> None:  # noqa: ARG001, gunicorn counts the parameters
     """Master, after each worker."""
-    seats.leave(worker.age)
+    seating.forget(worker.age)
 
 
 def on_exit(server: Any) -> None:

@@ -14,7 +14,7 @@ from gunicorn.workers import base
 from gunicorn.workers.workertmp import WorkerTmp
 
 from director_wsgi.limits.deadline import Clock, monotonic
-from director_wsgi.runtime.cores import seats
+from director_wsgi.runtime.seating import forget
 
 LOGGED_S: Final = 60.0
 """How often the log says so, at most."""
@@ -54,7 +54,7 @@ def outlive_shortage(server: Any, *, clock: Clock = monotonic) -> None:
         except OSError as error:
             if os.getpid() != master or not has_started:
                 raise
-            seats.leave(server.worker_age)
+            forget(server.worker_age)
             if clock() - said_at >= LOGGED_S:
                 said_at = clock()
                 _logger.error("Cannot start a worker, and go on with the %d there are: %s", len(server.WORKERS), error)  # noqa: TRY400, the trace says nothing more

@@ -15,6 +15,7 @@ These things differ from the class below it:
 * A request target may hold raw UTF-8.
 * Neither a want of descriptors, when a client connects, nor of anything else, when the replacement of a worker starts,
   ends what can go on: gthread's worker dies of the one, and gunicorn stops the whole service for the other.
+* The connections of clients are spread evenly over the workers (`balance`).
 * The `Server` header, which an application cannot set under gunicorn.
 """
 
@@ -39,6 +40,7 @@ from gunicorn.workers.gthread import _DEFER, DEFAULT_WORKER_DATA_TIMEOUT, Thread
 
 from director_wsgi import __version__
 from director_wsgi.runtime import start
+from director_wsgi.runtime.balance import register
 from director_wsgi.runtime.sockets import InvalidBody
 
 SERVER = f"pelican/{__version__}"
@@ -172,6 +174,7 @@ class DirectorWorker(ThreadWorker):  # type: ignore[misc]
         message.RFC9112_TARGET_INVALID = TARGET_INVALID
         gthread.STOP_KEEPALIVE_LINGER = KEPT_AT_THE_END_S
         self.last_shortage_at = -SHORTAGE_LOGGED_S
+        self.share = register.own
         try:
             super().init_process()
         except Exception:
@@ -181,10 +184,29 @@ class DirectorWorker(ThreadWorker):  # type: ignore[misc]
             _pause(RESTART_PAUSE_S)
             sys.exit(1)  # any status but gunicorn's own for this, upon which it would stop the service
 
+    def set_accept_enabled(self, enabled: bool) -> None:
+        """Main thread. Waits for new connections, or does not: not while the next one is left to other workers."""
+        if not enabled:
+            self.share.stop_holding()
+        super().set_accept_enabled(enabled and not self.share.is_holding(self.nr_conns))
+
+    def wait_for_and_dispatch_events(self, timeout: float) -> None:
+        """Main thread. One turn of its loop."""
+        if self.alive:
+            self.share.tell(self.nr_conns)
+        else:
+            self.share.withdraw()
+        super().wait_for_and_dispatch_events(min(timeout, self.share.patience_s))
+        self.share.end_turn()
+
     def accept(self, listener: Any) -> None:
-        """Main thread. Takes a connection, if there is one and something to hold it with."""
+        """Main thread. Takes a connection, if there is one, something to hold it with, and no worker that has fewer."""
+        if self.share.leaves_next_nowait(self.nr_conns):
+            super().set_accept_enabled(False)
+            return
         try:
             super().accept(listener)
+            self.share.tell(self.nr_conns)
         except OSError as error:
             if error.errno not in SHORTAGES:
                 raise
@@ -224,6 +246,8 @@ class DirectorWorker(ThreadWorker):  # type: ignore[misc]
             req.force_close()
         if _is_left_unread(req):
             req.force_close()  # so that the answer says so
+        if self.share.has_too_many and not req.should_close() and self.share.parts_nowait():
+            req.force_close()
         return super().handle_request(req, conn)
 
     def finish_request(self, conn: Any, fs: Future[Any]) -> None:

@@ -14,7 +14,7 @@ client is gone.
 import math
 import random
 import threading
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 from functools import partial
 
@@ -30,7 +30,7 @@ from director_wsgi.runtime.tracing import attributes as say
 from director_wsgi.runtime.tracing.span import OFF, Trace
 from director_wsgi.stat import telling
 from director_wsgi.stat.asking import Inbox, Terms, WaitingLanes, is_there, wait_for_answers
-from director_wsgi.stat.evidence import PUBLIC, Evidence, Presence, Reason
+from director_wsgi.stat.evidence import PUBLIC, Evidence, Presence, Reason, Recalled
 from director_wsgi.stat.flight import CIRCUIT_OPEN, FlightKey, HeadFlight, Known, Question, Shared
 from director_wsgi.stat.head import REASON_OF, Client
 from director_wsgi.stat.health import ServerHealth, says_nothing, sickness
@@ -132,14 +132,41 @@ class StatEngine:
             now, NOT_ASKED if it was not to be asked. Nothing a server does raises.
         """
         question = Question(path=path, bearer=bearer, authority=authority, after=self._written.get(path), trace=trace)
-        answers = self._recall(servers, question)
-        has_enough = patience is Patience.FIRST and any(is_there(answer) for answer in answers.values())
-        if len(answers) < len(servers) and not has_enough and not deadline.has_passed():
+        remembered = self._remembered(servers, question)
+        answers = self._use(remembered, servers, question)
+        if not _is_enough(answers.values(), servers, patience) and not deadline.has_passed():
             with trace.child("stat") as span:
                 asked = replace(question, trace=span) if span.is_recorded else question
                 self._ask_others(servers, answers, asked, Terms(deadline, namespace, patience, client))
+        return self._in_order(servers, answers)
+
+    def recall(
+        self,
+        servers: tuple[ServerAd, ...],
+        path: str,
+        *,
+        bearer: str | None,
+        authority: str,
+        patience: Patience = Patience.BEST,
+        trace: Trace = OFF,
+    ) -> tuple[Evidence, ...] | None:
+        """What `ask` would say at once, for whoever may not wait.
+
+        Never waits, and asks nobody on behalf of the caller; what is near its end is asked for again in the
+        background. For the arguments see `ask`.
+
+        Returns:
+            As `ask`; None if memory does not know enough. Then nothing has been counted, begun or told.
+        """
+        question = Question(path=path, bearer=bearer, authority=authority, after=self._written.get(path), trace=trace)
+        remembered = self._remembered(servers, question)
+        if not _is_enough((recalled.evidence for _, recalled in remembered.values()), servers, patience):
+            return None
+        return self._in_order(servers, self._use(remembered, servers, question))
+
+    def _in_order(self, servers: tuple[ServerAd, ...], answers: dict[int, Evidence]) -> tuple[Evidence, ...]:
         self._count(not_asked=len(servers) - len(answers))
-        return tuple(answers.get(index, _NOT_ASKED) for index in range(len(servers)))
+        return tuple([answers.get(index, _NOT_ASKED) for index in range(len(servers))])
 
     def forget_absence(self, path: str) -> None:
         """A write of `path` has been let through: that it is absent is not believed any more without asking.
@@ -236,24 +263,31 @@ class StatEngine:
 
     # -- first gate
 
-    def _recall(self, servers: tuple[ServerAd, ...], question: Question) -> dict[int, Evidence]:
-        """What is remembered, by the server's index."""
+    def _remembered(self, servers: tuple[ServerAd, ...], question: Question) -> dict[int, tuple[Known, Recalled]]:
+        """Who is known to have said what, by the server's index. Touches nothing."""
         may_have_come = question.after is not None
-        answers: dict[int, Evidence] = {}
+        remembered: dict[int, tuple[Known, Recalled]] = {}
         for index, known in enumerate(self._roster.get_all(servers)):
             if known is None:
                 continue
             recalled = known.evidence.recall(question.path, question.authority)
             if recalled is None or (may_have_come and recalled.evidence.presence is Presence.ABSENT):
                 continue
-            answers[index] = recalled.evidence
+            remembered[index] = known, recalled
+        return remembered
+
+    def _use(
+        self, remembered: dict[int, tuple[Known, Recalled]], servers: tuple[ServerAd, ...], question: Question
+    ) -> dict[int, Evidence]:
+        """What is remembered, by the server's index: it is counted, told, and asked for again if it is time."""
+        for index, (known, recalled) in remembered.items():
             known.results.count(recalled.evidence, is_cached=True)
             if recalled.is_due:
                 self._refresh(known, servers[index], question)
-        self._count(remembered=len(answers))
-        if answers:
-            question.trace.set(say.REMEMBERED, len(answers))
-        return answers
+        self._count(remembered=len(remembered))
+        if remembered:
+            question.trace.set(say.REMEMBERED, len(remembered))
+        return {index: recalled.evidence for index, (_, recalled) in remembered.items()}
 
     def _refresh(self, known: Known, server: ServerAd, question: Question) -> None:
         """Ask again before memory ends; detached from the request that noticed."""
@@ -372,6 +406,12 @@ class StatEngine:
         with self._lock:
             for gate, times in gates.items():
                 self._counts[gate] += times
+
+
+def _is_enough(answers: Iterable[Evidence], servers: tuple[ServerAd, ...], patience: Patience) -> bool:
+    """Whether these answers of some of the servers will do."""
+    answers = tuple(answers)
+    return len(answers) == len(servers) or (patience is Patience.FIRST and any(map(is_there, answers)))
 
 
 def _slowest(usual: list[float | None]) -> float | None:

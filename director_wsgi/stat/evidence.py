@@ -3,6 +3,7 @@
 import enum
 import random
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from director_wsgi.limits.deadline import Clock, monotonic
 from director_wsgi.limits.ttl import TTLTable
@@ -104,8 +105,7 @@ class Lifetimes:
                 return 0.0 if evidence.reason in _OUR_OWN_DOING else self.failure_s
 
 
-@dataclass(frozen=True, slots=True)
-class _Kept:
+class _Kept(NamedTuple):
     """A piece of evidence in the table, with its instants on the monotonic clock."""
 
     evidence: Evidence
@@ -114,8 +114,7 @@ class _Kept:
     stale_at: float
 
 
-@dataclass(frozen=True, slots=True)
-class Recalled:
+class Recalled(NamedTuple):
     """What is remembered.
 
     Attributes:
@@ -210,7 +209,9 @@ class EvidenceTable:
                 of the two, since whoever disbelieves old answers for a while could not know of a longer one.
         """
         lifetimes = self._lifetimes
-        longest_s = min(one.of(evidence) for one in (lifetimes, asked_under or lifetimes))
+        longest_s = lifetimes.of(evidence)
+        if asked_under is not None and asked_under is not lifetimes:
+            longest_s = min(longest_s, asked_under.of(evidence))
         ttl_s = longest_s * (1 - JITTER * self._generator.random())
         if ttl_s <= 0:
             return

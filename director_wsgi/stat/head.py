@@ -36,6 +36,10 @@ class Client(Protocol):
         """Keep so many connections open between questions from now on, at most; must neither wait nor raise."""
         ...
 
+    def trim(self) -> None:
+        """Give back connections that nobody has used for long; must neither wait nor raise."""
+        ...
+
     def close(self) -> None:
         """Give the connections back."""
         ...
@@ -57,7 +61,7 @@ REASON_OF = {
 """What a failed exchange tells of the object: nothing, for this reason."""
 
 _SENDABLE = re.compile(r"[\x21-\x7e]+(?: +[\x21-\x7e]+)*")  # blanks within: XRootD's caches send `Basic …`
-_NUMBER = re.compile(r"[0-9]{1,19}")
+_MOST_DIGITS = 19
 _LARGEST = 2**63 - 1
 
 
@@ -120,7 +124,8 @@ def read(answer: Answer) -> Evidence:
 
 def _number(value: str | None) -> int | None:
     """A whole number as HTTP writes it, within what Go's int64 holds; None if it is anything else."""
-    if value is None or not _NUMBER.fullmatch(value.strip(" \t")):
+    digits = "" if value is None else value.strip(" \t")
+    if not (digits.isascii() and digits.isdigit() and len(digits) <= _MOST_DIGITS):
         return None
-    number = int(value)
+    number = int(digits)
     return number if number <= _LARGEST else None

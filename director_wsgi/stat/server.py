@@ -216,7 +216,7 @@ class Bulkhead:
         self._end(flight, evidence, tell)
 
     def _end(self, flight: Cancellation, evidence: Evidence, tell: Tell) -> None:
-        with self._idle:
+        with self._lock:
             self._used_at = self._clock()
             self._flights.discard(flight)
             if not self._flights:
@@ -236,8 +236,9 @@ class Bulkhead:
         with self._lock:
             threads = 0 if self._executor is None else len(self._executor._threads)  # noqa: SLF001, see `threads`
             needed = max(threads, len(self._flights))
-            is_short = not self._is_closed and threads > len(self._permits)
-            spare = self._permits[needed:]
+            permits = len(self._permits)
+            is_short = threads > permits and not self._is_closed
+            spare = self._permits[needed:] if needed < permits else ()
             del self._permits[needed:]
         for permit in spare:
             permit.release()
@@ -282,10 +283,11 @@ class Bulkhead:
             permit.release()
 
     def trim(self) -> None:
-        """End the threads that a burst has left behind; to be called now and then.
+        """End the threads and close the connections that a burst has left behind; to be called now and then.
 
-        They are kept for a while where there is nothing to ask at all, and as long as about half of them are used.
+        Threads are kept for a while where there is nothing to ask at all, and as long as about half of them are used.
         """
+        self._client.trim()
         with self._lock:
             peak, self._peak = self._peak, len(self._flights)
             is_oversized = len(self._permits) > 2 * peak + 2 and peak > 0

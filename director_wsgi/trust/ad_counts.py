@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Final, TypeVar
 
-from director_wsgi.federation.models import ServerAd
+from director_wsgi.federation.models import NamespaceAd, ServerAd
 
 K = TypeVar("K")
 
@@ -31,6 +31,34 @@ MAX_REJECTED: Final = 200
 _OK: Final = 200
 
 
+Sender = tuple[str, str, str, str]
+"""The same without the prefix."""
+
+
+class _Rows:
+    """Namespaces in advertisements by `Received`. Beyond a number of rows, which never sink again, all are `other`."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[Received] = Counter()
+        self._senders: set[Sender] = set()  # that have rows of their own
+
+    def add(self, sender: Sender, namespaces: tuple[NamespaceAd, ...], bound: int) -> None:
+        """Count each namespace once.
+
+        A hundred caches repeat thousands of them all the time: those that have no row of their own are quick.
+        """
+        if not namespaces:
+            return
+        _name, _web_url, kind, status = sender
+        other = OTHER, OTHER, kind, status, OTHER
+        if len(self.counts) >= bound and sender not in self._senders:
+            self.counts[other] += len(namespaces)
+            return
+        self._senders.add(sender)
+        for namespace in namespaces:
+            _add(self.counts, (*sender, namespace.path), bound, other)
+
+
 class AdCounts:
     """Any number of threads may count and read. One lock, held for additions only."""
 
@@ -39,8 +67,8 @@ class AdCounts:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._outcomes: Counter[str] = Counter()
-        self._accepted: Counter[Received] = Counter()
-        self._refused: Counter[Received] = Counter()
+        self._accepted = _Rows()
+        self._refused = _Rows()
         self._rejected: Counter[str] = Counter()
 
     def ended(self, outcome: str) -> None:
@@ -51,11 +79,9 @@ class AdCounts:
     def answered(self, ad: ServerAd, status: int) -> None:
         """Count an advertisement that could be read, once for each of its namespaces, by how it was answered."""
         sender = ad.name, ad.web_url, ad.kind.value, str(status)
-        other = OTHER, OTHER, ad.kind.value, str(status), OTHER
         with self._lock:
-            table, bound = (self._accepted, MAX_ACCEPTED) if status == _OK else (self._refused, MAX_REFUSED)
-            for namespace in ad.namespaces:
-                _add(table, (*sender, namespace.path), bound, other)
+            rows, bound = (self._accepted, MAX_ACCEPTED) if status == _OK else (self._refused, MAX_REFUSED)
+            rows.add(sender, ad.namespaces, bound)
 
     def rejected_sender(self, name: str) -> None:
         """Count an advertisement whose sender may not advertise it."""
@@ -72,7 +98,7 @@ class AdCounts:
     def received(self) -> Mapping[Received, int]:
         """Namespaces in advertisements; beyond the bounds, name, web URL and prefix are `other`."""
         with self._lock:
-            return {**self._accepted, **self._refused}
+            return {**self._accepted.counts, **self._refused.counts}
 
     @property
     def rejected(self) -> Mapping[str, int]:

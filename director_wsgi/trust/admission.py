@@ -23,7 +23,7 @@ from director_wsgi.errors import (
     RegistryUnavailable,
     TooManyAds,
 )
-from director_wsgi.federation.ads import ParsedAd, parse_ad
+from director_wsgi.federation.ads import ParsedAd, parse_ad, remember
 from director_wsgi.federation.directory import Directory
 from director_wsgi.federation.filters import Filters
 from director_wsgi.federation.models import Coordinate, ServerAd, ServerKind
@@ -245,8 +245,9 @@ class Admission:
             coordinate=ad.coordinate or self._locate(ad, deadline),
         )
         held = self._directory.record(ad, lifetime_s, self._filters.filtered())
+        remember(parsed, held)
         self._publish(held, lifetime_s, is_heeded=is_heeded)
-        return ad, "admitted"
+        return held, "admitted"
 
     def _check_prefix_table(self) -> None:
         if not self._prefixes.loaded:

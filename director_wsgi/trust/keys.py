@@ -8,6 +8,7 @@ reason.
 import json
 from dataclasses import dataclass, field
 from typing import Any, Final
+from weakref import WeakValueDictionary
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
@@ -34,7 +35,7 @@ class NotAKeySet(ValueError):
     """The document is no JSON Web Key Set."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class VerificationKey:
     """One public key.
 
@@ -90,6 +91,10 @@ def _jwk(key: VerificationKey) -> dict[str, str]:
     return jwk
 
 
+_known: WeakValueDictionary[tuple[str, ...], VerificationKey] = WeakValueDictionary()
+"""Keys by what is said of them, for as long as anybody holds them: an origin has one for all of its prefixes."""
+
+
 def _key(item: object) -> VerificationKey | None:
     if not isinstance(item, dict) or item.get("use", "sig") != "sig" or not isinstance(item.get("kid"), str):
         return None
@@ -99,6 +104,11 @@ def _key(item: object) -> VerificationKey | None:
     members = {name: item.get(name) for name in names}
     if not all(isinstance(member, str) and len(member) <= _MAX_MEMBER for member in members.values()):
         return None
+    said = item["kid"], repr(item.get("alg")), item["kty"], *map(str, members.values())
+    return _known.get(said) or _new_key(item, members, said)
+
+
+def _new_key(item: dict[str, Any], members: dict[str, Any], said: tuple[str, ...]) -> VerificationKey | None:
     try:
         public, algorithms = _loaded({"kty": item["kty"], **members})
     except (PyJWTError, UnsupportedAlgorithm, ValueError, TypeError):
@@ -107,7 +117,7 @@ def _key(item: object) -> VerificationKey | None:
         algorithms &= {item["alg"]} if isinstance(item["alg"], str) else frozenset()
     if public is None or not algorithms:
         return None
-    return VerificationKey(item["kid"], algorithms, public, (item["kty"], *map(str, members.values())))
+    return _known.setdefault(said, VerificationKey(item["kid"], algorithms, public, said[2:]))
 
 
 def _loaded(jwk: dict[str, Any]) -> tuple[PublicKey | None, frozenset[str]]:

@@ -15,10 +15,18 @@ from director_wsgi.web.responses import error_response, simple
 
 
 def _body(kind: ServerKind) -> bytes:
+    length = request.content_length
     try:
-        return request.get_data(cache=False)
-    except BadRequest:  # cut off, or its framing is broken
-        raise InvalidAd(f"invalid {kind.value} registration: the body could not be read") from None
+        if length is None:
+            return request.get_data(cache=False)
+        # In one go: Flask reads by 64 KiB, which takes twice as long for the megabyte of a cache.
+        body: bytes = request.environ["wsgi.input"].read(length)
+    except (BadRequest, OSError):  # cut off, or its framing is broken
+        pass
+    else:
+        if len(body) == length:
+            return body
+    raise InvalidAd(f"invalid {kind.value} registration: the body could not be read")
 
 
 def blueprint(admission: Admission, engine: StatEngine, *, max_bytes: int, timeout_s: float, clock: Clock) -> Blueprint:

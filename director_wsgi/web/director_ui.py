@@ -1,25 +1,29 @@
 """The federation as Pelican's web interface, its command line and curious people read it.
 
 What a server advertises is written once for each advertisement; what changes by the second (filters, health, load) is
-read when the list is asked for. Lists go out piece by piece, since in a large federation they are tens of megabytes.
+read when the list is asked for, and told once for all that are alike. The list of servers, tens of megabytes in a large
+federation, is never put together as a whole: its tag is made from the digests of its parts.
 
 Source: Pelican `director/director_ui.go`.
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
+from typing import Final
 
 from flask import Blueprint, Response, request
 
+from director_wsgi.federation.downtimes import Downtime
 from director_wsgi.federation.models import ServerAd
 from director_wsgi.federation.snapshot import Snapshot
-from director_wsgi.web.responses import JSON, json_response, simple, to_json
-from director_wsgi.web.ui_pages import Merged, Page, Pages, namespace_text
+from director_wsgi.web.rendered import Once, Rendered, Same, answer, digest, to_bytes
+from director_wsgi.web.responses import simple
+from director_wsgi.web.ui_pages import Page, Pages, merged
 
-CHUNK_CHARACTERS = 65_536
-"""About how much of a list goes out at once."""
+MAX_FACTS: Final = 4_096
+"""How many different facts are kept as text, of 200 bytes or so: those of all servers, as a rule."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,14 +32,14 @@ class Facts:
 
     Attributes:
         filtered: By name, why it is not chosen, in Pelican's words (`filteredType`); empty if it may be.
-        downtimes: By name, its downtimes as JSON objects, whoever announced them; None: everybody's.
+        downtimes: By name, its downtimes, whoever announced them; None: everybody's.
         health: What the director's own tests say of it, in Pelican's words (`healthStatus`).
         io_load: By data URL; None if it is not known.
         status_weight: By data URL, what it said of its own health lately and when, in Unix seconds; None if nothing.
     """
 
     filtered: Callable[[str], str]
-    downtimes: Callable[[str | None], Sequence[object]]
+    downtimes: Callable[[str | None], tuple[Downtime, ...]]
     health: Callable[[ServerAd], str]
     io_load: Callable[[str], float | None]
     status_weight: Callable[[str], tuple[float, float] | None]
@@ -54,87 +58,90 @@ def blueprint(*, snapshot: Callable[[], Snapshot], facts: Facts, contact_email: 
     """
     routes = Blueprint("director_ui", __name__, url_prefix="/api/v1.0/director_ui")
     get = partial(routes.get, strict_slashes=False)
-    pages, merged = Pages(), Merged()
+    pages = Pages(lambda: snapshot().servers)
+    all_namespaces = Once(pages.get, merged)
+    told_contact = Rendered.json({"email": contact_email, "url": contact_url})
+    all_downtimes = Same(_downtimes)
 
     def page_of(name: str) -> Page | None:
-        wanted = name.removesuffix("/")
-        return next((page for page in pages.of(snapshot()) if page.ad.name == wanted), None)
+        return pages.named(name.removesuffix("/"))
 
     @get("/servers")
     def servers() -> Response:
         wanted = request.args.get("server_type", "").lower()
         if wanted not in {"", "origin", "cache"}:
             return simple(400, "Invalid server type")
-        return _streamed(
-            f'{page.head},{_dynamic(page.ad, facts)},"namespacePrefixes":{page.prefixes}}}'
-            for page in pages.of(snapshot())
-            if wanted in {"", page.ad.kind.value.lower()}
-        )
+        shown = [page for page in pages.get().values() if not wanted or wanted == page.ad.kind.value.lower()]
+        return answer(request, _list(shown, facts))
 
     @get("/servers/<anything:name>")
     def server(name: str) -> Response:
         page = page_of(name)
-        if page is None:
-            return simple(404, "Server not found")
-        namespaces = ",".join(map(namespace_text, page.ad.namespaces))
-        text = f'{page.head},{_dynamic(page.ad, facts)},"namespaces":[{namespaces}]}}'
-        return Response(text.encode("utf-8", "replace"), headers=[("Content-Type", JSON)])
+        return simple(404, "Server not found") if page is None else answer(request, _detail(page, facts))
 
     @get("/servers/<anything:name>/namespaces")
     def namespaces_of(name: str) -> Response:
         page = page_of(name)
-        return simple(404, "Server not found") if page is None else _streamed(map(namespace_text, page.ad.namespaces))
+        return simple(404, "Server not found") if page is None else answer(request, page.served.listing())
 
     @get("/servers/<anything:name>/downtimes")
     def downtimes_of(name: str) -> Response:
-        return _streamed(map(to_json, facts.downtimes(name)))
+        return answer(request, _downtimes(facts.downtimes(name)))
 
     @get("/namespaces")
     def namespaces() -> Response:
-        now = snapshot()
-        return _streamed(merged.of(now, pages.of(now)))
+        return answer(request, all_namespaces.get().listing)
 
     @get("/downtimes")
     def downtimes() -> Response:
-        return _streamed(map(to_json, facts.downtimes(None)))
+        return answer(request, all_downtimes.of(facts.downtimes(None)))
 
     @get("/contact")
     def contact() -> Response:
-        return json_response({"email": contact_email, "url": contact_url})
+        return answer(request, told_contact)
 
     return routes
 
 
-def _streamed(elements: Iterable[str]) -> Response:
-    """A JSON array, sent as it is written."""
-    return Response(_chunks(elements), headers=[("Content-Type", JSON)])
+def _list(pages: Iterable[Page], facts: Facts) -> Rendered:
+    """The list of these servers. Its text is shared with all that are made of the same."""
+    pieces: list[bytes] = []
+    digests: list[bytes] = []
+    separator = b"["
+    for page in pages:
+        changing = _changing(page.ad, facts)
+        digests += (page.digest, changing)
+        pieces += (separator, page.head, changing, b',"namespacePrefixes":', page.served.prefixes)
+        separator = b"},"
+    pieces.append(b"}]" if pieces else b"[]")
+    return Rendered.of(pieces, digest(digests))
 
 
-def _chunks(elements: Iterable[str]) -> Iterator[bytes]:
-    parts, size = ["["], 0
-    separator = ""
-    for element in elements:
-        parts += (separator, element)
-        separator = ","
-        size += len(element)
-        if size >= CHUNK_CHARACTERS:
-            yield "".join(parts).encode("utf-8", "replace")
-            parts, size = [], 0
-    parts.append("]")
-    yield "".join(parts).encode("utf-8", "replace")
+def _detail(page: Page, facts: Facts) -> Rendered:
+    """One server, with its namespaces."""
+    changing, namespaces = _changing(page.ad, facts), page.served.listing()
+    pieces = (page.head, changing, b',"namespaces":', *namespaces.pieces, b"}")
+    return Rendered.of(pieces, digest((page.digest, changing, namespaces.tag.encode())))
 
 
-def _dynamic(ad: ServerAd, facts: Facts) -> str:
-    """Members of a server's object that change while its advertisement does not, without the braces."""
-    reason = facts.filtered(ad.name)
-    load = facts.io_load(ad.data_url)
+def _downtimes(announced: tuple[Downtime, ...]) -> Rendered:
+    return Rendered.array(to_bytes(downtime.wire()) for downtime in announced)
+
+
+def _changing(ad: ServerAd, facts: Facts) -> bytes:
+    """What changes while the advertisement does not, as it goes on behind a page's head."""
     weight, updated_at = facts.status_weight(ad.data_url) or (0.0, 0.0)
+    return _told(facts.filtered(ad.name), facts.health(ad), facts.io_load(ad.data_url), weight, int(updated_at))
+
+
+@lru_cache(MAX_FACTS, typed=True)
+def _told(filtered: str, health: str, load: float | None, weight: float, updated_at: int) -> bytes:
     members = {
-        "filtered": reason != "",
-        "filteredType": reason,
-        "healthStatus": facts.health(ad),
+        "filtered": filtered != "",
+        "filteredType": filtered,
+        "healthStatus": health,
         "ioLoad": load if load is not None and math.isfinite(load) else -1,
         "statusWeight": weight,
-        "statusWeightLastUpdate": int(updated_at),
+        "statusWeightLastUpdate": updated_at,
     }
-    return to_json(members)[1:-1]
+    return b"," + to_bytes(members)[1:-1]

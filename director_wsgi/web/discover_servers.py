@@ -17,7 +17,9 @@ from flask import Blueprint, Response, request
 from director_wsgi.federation.models import ServerAd
 from director_wsgi.federation.snapshot import Snapshot
 from director_wsgi.web.guarded import Door, bearer_token, refusal
-from director_wsgi.web.responses import json_response, simple
+from director_wsgi.web.rendered import ASK_AGAIN_PRIVATELY, Once, Rendered, answer, to_bytes
+from director_wsgi.web.responses import simple
+from director_wsgi.web.ui_pages import Servers, in_order
 
 SETTLING_S: Final = 75.0
 """How long after its start a process may lack servers: they advertise once a minute, and may need a second try."""
@@ -64,20 +66,25 @@ def blueprint(*, snapshot: Callable[[], Snapshot], settling: Settling, door: Doo
         door: Who may see it: holders of a token with the scope `pelican.director_service_discovery`.
     """
     routes = Blueprint("discover_servers", __name__)
+    targets = Once(lambda: snapshot().servers, _targets)
 
     @routes.get("/api/v1.0/director/discoverServers", strict_slashes=False)
     def discover_servers() -> Response:
         why_not = refusal(door, bearer_token(request))
         if why_not is not None:
             return simple(403, why_not)
-        now = snapshot()
-        trouble = settling.trouble(now)
+        listed = targets.get()  # before it is known whether it is complete: it may be more than there is, never less
+        trouble = settling.trouble(snapshot())
         if trouble is not None:
             message, retry_after_s = trouble
             return simple(503, message, (("Retry-After", str(retry_after_s)),))
-        return json_response([_target(ad) for ad in now.in_order() if ad.web_url])
+        return answer(request, listed, cache_control=ASK_AGAIN_PRIVATELY)
 
     return routes
+
+
+def _targets(servers: Servers, _: object) -> Rendered:
+    return Rendered.array(to_bytes(_target(ad)) for ad in in_order(servers) if ad.web_url)
 
 
 def _target(ad: ServerAd) -> dict[str, object]:

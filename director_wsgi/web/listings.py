@@ -5,8 +5,8 @@ Source: Pelican `director/director_advertise.go:listDirectors`, `director/direct
 """
 
 import datetime as dt
-import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
@@ -14,10 +14,13 @@ from flask import Blueprint, Response, request
 
 from director_wsgi import __version__
 from director_wsgi.federation.directors import Directors
+from director_wsgi.federation.models import NamespaceAd, ServerKind
 from director_wsgi.federation.snapshot import Snapshot
 from director_wsgi.limits.deadline import WallClock
 from director_wsgi.web.entrance import TARGET
-from director_wsgi.web.responses import JSON, json_response, simple
+from director_wsgi.web.rendered import Once, Rendered, Same, answer
+from director_wsgi.web.responses import json_response, simple
+from director_wsgi.web.ui_pages import Servers, in_order
 
 MONITORING_ENTRY: Final = (
     '{"Caps":{"PublicRead":true,"Read":true,"Write":false,"Listing":false,"FallBackRead":false,"Copies":false},'
@@ -42,20 +45,24 @@ def blueprint(*, snapshot: Callable[[], Snapshot], directors: Directors, wall: W
     """
     routes = Blueprint("listings", __name__)
     get = partial(routes.get, strict_slashes=False)  # Pelican's sends who adds a slash to the path without one
-    namespaces = _Namespaces()
+    all_directors: Same[list[dict[str, object]]] = Same(Rendered.json)
+    namespaces = Once(lambda: snapshot().servers, _namespaces)
+    deprecated = Rendered.json({"status": "error", "msg": _DEPRECATED})
+    us = Rendered.json({"servers": ["director"], "standaloneOrigin": False})
+    told_version = Rendered.json({"version": __version__, "buildDate": "", "buildCommit": "", "builtBy": ""})
 
     @get("/api/v1.0/director/directors")
     def list_directors() -> Response:
-        return json_response(directors.listing())
+        return answer(request, all_directors.of(directors.listing()))
 
     @get("/api/v2.0/director/listNamespaces")
     def list_namespaces() -> Response:
-        return Response(namespaces.of(snapshot()), headers=[("Content-Type", JSON)])
+        return answer(request, namespaces.get().listing)
 
     @get("/api/v1.0/director/listNamespaces")
     def list_namespaces_v1() -> Response:
         warning = '299 - "Deprecated API: use GET /api/v2.0/director/listNamespaces"'
-        return json_response({"status": "error", "msg": _DEPRECATED}, 299, (("Warning", warning),))
+        return answer(request, deprecated, status=299, headers=(("Warning", warning),))
 
     @get(_PREFIX_ROUTE)
     @routes.get(f"{_PREFIX_ROUTE}/<anything:path>")
@@ -77,30 +84,27 @@ def blueprint(*, snapshot: Callable[[], Snapshot], directors: Directors, wall: W
 
     @get("/api/v1.0/version")
     def version() -> Response:
-        return json_response({"version": __version__, "buildDate": "", "buildCommit": "", "builtBy": ""})
+        return answer(request, told_version)
 
     @get("/api/v1.0/servers")
     def servers() -> Response:
-        return json_response({"servers": ["director"], "standaloneOrigin": False})
+        return answer(request, us)
 
     return routes
 
 
+@dataclass(frozen=True, slots=True, eq=False)
 class _Namespaces:
-    """The list of namespaces, written once for each snapshot.
+    """What origins serve, and the list of it."""
 
-    It is megabytes in a large federation, and every cache asks for it every minute. Safe between threads; one of them
-    writes while the others wait for it.
-    """
+    served: list[tuple[NamespaceAd, ...]]
+    listing: Rendered
 
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._written: tuple[Snapshot | None, bytes] = (None, b"")
 
-    def of(self, snapshot: Snapshot) -> bytes:
-        with self._lock:  # held for milliseconds: no I/O, only text put together
-            if self._written[0] is not snapshot:
-                wires = [namespace.wire for server in snapshot.origins() for namespace in server.namespaces]
-                text = f"[{','.join([*wires, MONITORING_ENTRY])}]"
-                self._written = (snapshot, text.encode("utf-8", "replace"))
-            return self._written[1]
+def _namespaces(servers: Servers, before: _Namespaces | None) -> _Namespaces:
+    """It is megabytes in a large federation, and every cache asks for it every minute: most changes do not touch it."""
+    served = [ad.namespaces for ad in in_order(servers) if ad.kind is ServerKind.ORIGIN]
+    if before is not None and served == before.served:
+        return before
+    wires = [namespace.wire for namespaces in served for namespace in namespaces]
+    return _Namespaces(served, Rendered.array(wire.encode("utf-8", "replace") for wire in (*wires, MONITORING_ENTRY)))

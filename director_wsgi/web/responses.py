@@ -5,18 +5,21 @@ Source: Pelican `director/director.go:generateRedirectResponse`, `corsHeadersMid
 """
 
 import json
+from collections.abc import Iterable
+from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING
 
 from flask import Response
 from werkzeug.datastructures import Headers
+from werkzeug.http import HTTP_STATUS_CODES
 
 from director_wsgi import errors
 from director_wsgi.federation.directory import DirectoryFull
 from director_wsgi.redirect.request import ObjectRequest, Redirection
 
 if TYPE_CHECKING:
-    from _typeshed.wsgi import WSGIEnvironment
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
 STATUS_OF: dict[type[errors.DirectorError], int] = {
     errors.BadRequest: 400,
@@ -27,6 +30,7 @@ STATUS_OF: dict[type[errors.DirectorError], int] = {
     errors.ObjectNotFound: 404,
     errors.NothingKnown: 429,  # Go clients come again after 429, not after 503
     errors.NoUsableServer: 404,
+    errors.StillWriting: 503,
     errors.FedTokenRefused: 403,
     errors.FedTokenFailed: 500,  # upstream's choice, also for a token that does not verify
     errors.InvalidAd: 400,
@@ -52,6 +56,8 @@ CORS = (
         ),
     ),
 )
+
+_COME_AGAIN = errors.RegistryUnavailable | errors.NothingKnown | errors.StillWriting | errors.TooManyAds | DirectoryFull
 
 _GO_ESCAPES = str.maketrans({"<": "\\u003c", ">": "\\u003e", "&": "\\u0026"})
 
@@ -88,7 +94,7 @@ def error_response(error: errors.DirectorError, *, job_id: str = "", cors: bool 
         headers.append(("X-Pelican-JobId", job_id))
     if isinstance(error, errors.TokenExpired):
         headers.append(("WWW-Authenticate", 'Bearer error="invalid_token", error_description="token has expired"'))
-    if isinstance(error, errors.RegistryUnavailable | errors.NothingKnown | errors.TooManyAds | DirectoryFull):
+    if isinstance(error, _COME_AGAIN):
         headers.append(("Retry-After", str(error.retry_after_s)))
     if isinstance(error, errors.NotApproved):
         return json_response({"approval_error": True, "error": str(error)}, status, tuple(headers))
@@ -103,27 +109,57 @@ class _Verbatim(Response):
         return self.headers
 
 
-def redirection_response(request: ObjectRequest, redirection: Redirection) -> Response:
+@dataclass(slots=True)
+class Written:
+    """A redirection in HTTP's words; a WSGI application that says it. Not to be changed.
+
+    Attributes:
+        status: 307, or 200 where the client wants no redirect.
+        headers: All of them, as WSGI wants them.
+        body: Empty if there is none.
+    """
+
+    status: int
+    headers: list[tuple[str, str]]
+    body: bytes
+
+    def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+        """Say it; to a HEAD without the body."""
+        start_response(_STATUS_LINES[self.status], self.headers)
+        return (self.body,) if self.body and environ["REQUEST_METHOD"] != "HEAD" else ()
+
+    def response(self) -> Response:
+        """The same as Flask's."""
+        response = _Verbatim(self.body, status=self.status, headers=self.headers)
+        if not self.body:
+            del response.headers["Content-Type"]  # werkzeug's own
+        return response
+
+
+_STATUS_LINES = {status: f"{status} {HTTP_STATUS_CODES[status].upper()}" for status in (200, 307)}
+
+
+def written(request: ObjectRequest, redirection: Redirection) -> Written:
     """A redirection, written: 307, the debug body, or 200 where the client wants no redirect."""
-    headers = [*CORS, *((name, _latin1(value)) for name, value in redirection.headers)]
+    headers = [*CORS, *redirection.headers]
+    status, text = 307, ""
     if redirection.debug is not None:
         headers += [("Location", redirection.location), ("Content-Type", "application/json")]
-        return _verbatim(307, headers, to_json(redirection.debug))
-    if not request.wants_redirect:
-        return _verbatim(200, headers)
-    headers.append(("Location", redirection.location))
-    if request.method not in {"GET", "HEAD"}:
-        return _verbatim(307, headers)
-    headers.append(("Content-Type", "text/html; charset=utf-8"))
-    return _verbatim(307, headers, f'<a href="{escape(redirection.location)}">Temporary Redirect</a>.\n\n')
-
-
-def _verbatim(status: int, headers: list[tuple[str, str]], text: str = "") -> Response:
+        text = to_json(redirection.debug)
+    elif not request.wants_redirect:
+        status = 200
+    else:
+        headers.append(("Location", redirection.location))
+        if request.method in _SHOWN:
+            headers.append(("Content-Type", "text/html; charset=utf-8"))
+            text = f'<a href="{escape(redirection.location)}">Temporary Redirect</a>.\n\n'
     body = text.encode("utf-8", "replace")
-    response = _Verbatim(body, status=status, headers=[*headers, ("Content-Length", str(len(body)))])
-    if not body:
-        del response.headers["Content-Type"]  # werkzeug's own
-    return response
+    headers.append(("Content-Length", str(len(body))))
+    return Written(status, [(name, _latin1(value)) for name, value in headers], body)
+
+
+_SHOWN = frozenset({"GET", "HEAD"})
+"""Methods whose redirections have a body, for people to see."""
 
 
 def bare_response(status: int, headers: list[tuple[str, str]]) -> Response:

@@ -105,10 +105,12 @@ def _route_of(environ: "WSGIEnvironment") -> str:
     rule = getattr(request, "url_rule", None)
     if rule is None:
         return ""
-    if rule.endpoint.startswith("redirects."):
-        path: str = environ["PATH_INFO"]
-        return next((one for one in OBJECT_ROUTES if (path + "/").startswith(one.removesuffix("{path}"))), "")
-    return _template(rule.rule)
+    return object_route(environ["PATH_INFO"]) if rule.endpoint.startswith("redirects.") else _template(rule.rule)
+
+
+def object_route(path: str) -> str:
+    """The template of the route of a request for an object."""
+    return next(one for one in OBJECT_ROUTES if (path + "/").startswith(one.removesuffix("{path}")))
 
 
 def _method(environ: "WSGIEnvironment") -> str:

@@ -1,19 +1,54 @@
 """What servers and namespaces advertise, written as Pelican's web interface reads it.
 
-Everything is written once: a server for each of its advertisements, the namespaces for each snapshot. Caches repeat the
-namespaces of the whole federation, so those that serve the same share their text and are merged as one.
+Everything is written once: a server for each of its advertisements, the namespaces for each change of the federation.
+Caches repeat the namespaces of the whole federation, so those that serve the same share their text and are merged as
+one.
 
 Source: Pelican `director/director_ui.go:listServers`, `listNamespaceResponses`;
 `server_structs/director.go:NamespaceAdResponse`.
 """
 
-import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from director_wsgi.federation.models import Capabilities, NamespaceAd, ServerAd, ServerKind
 from director_wsgi.federation.snapshot import Snapshot
-from director_wsgi.web.responses import to_json
+from director_wsgi.web.rendered import Once, Rendered, digest, to_bytes
+
+_ENTRIES_AT_ONCE: Final = 32
+
+Servers = Mapping[str, ServerAd]
+"""By data URL, as `Snapshot.servers` has them: another one whenever one of them is another."""
+
+
+def in_order(servers: Servers) -> list[ServerAd]:
+    """As `Snapshot.in_order`. What a listing keeps is made of this, and holds no snapshot alive."""
+    return Snapshot(servers=servers).in_order()
+
+
+class Served:
+    """What servers that serve the same share. Any number of threads.
+
+    Attributes:
+        namespaces: In the order of the advertisement.
+        prefixes: The JSON array of their paths.
+    """
+
+    __slots__ = ("_listing", "namespaces", "prefixes")
+
+    def __init__(self, namespaces: tuple[NamespaceAd, ...]) -> None:
+        self.namespaces = namespaces
+        self.prefixes = to_bytes([namespace.path for namespace in namespaces])
+        self._listing: Once[tuple[NamespaceAd, ...], Rendered] = Once(lambda: namespaces, _listing)
+
+    def listing(self) -> Rendered:
+        """The JSON array of the namespaces, in one piece; written when somebody asks for it for the first time."""
+        return self._listing.get()
+
+
+Shared = dict[tuple[int, str, str], list[Served]]
+"""By what is quickly seen of the namespaces, see `_key`."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -22,57 +57,68 @@ class Page:
 
     Attributes:
         head: The object's beginning, without its closing brace.
-        prefixes: The JSON array of its prefixes. Servers that serve the same share one.
-        serves: The same for those that advertise the same namespaces in the same way.
+        digest: Of the head and the prefixes.
     """
 
     ad: ServerAd
-    head: str
-    prefixes: str
-    serves: tuple[int, ...]
+    head: bytes
+    served: Served
+    digest: bytes
 
 
 class Pages:
-    """The pages of a snapshot, those of unchanged servers being kept from the one before.
+    """The pages of all servers, those of unchanged servers being kept.
 
-    Safe between threads; one of them writes while the others wait for it.
+    Args:
+        servers: As they are now.
     """
 
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._written: tuple[Snapshot | None, tuple[Page, ...]] = (None, ())
+    def __init__(self, servers: Callable[[], Servers]) -> None:
+        self._written: Once[Servers, dict[str, Page]] = Once(servers, _pages)
+        self._by_name: Once[dict[str, Page], dict[str, Page]] = Once(self._written.get, _by_name)
 
-    def of(self, snapshot: Snapshot) -> tuple[Page, ...]:
-        """In the order of names."""
-        with self._lock:  # no I/O: text is put together
-            if self._written[0] is not snapshot:
-                self._written = (snapshot, self._write(snapshot))
-            return self._written[1]
+    def get(self) -> dict[str, Page]:
+        """By data URL, in the order of names. Not to be changed; another one whenever a page is another."""
+        return self._written.get()
 
-    def _write(self, snapshot: Snapshot) -> tuple[Page, ...]:
-        before = {page.ad.data_url: page for page in self._written[1]}
-        shared = {page.serves: page for page in before.values()}
-        pages = []
-        for ad in snapshot.in_order():
-            page = before.get(ad.data_url)
-            if page is None or page.ad is not ad:
-                page = _page(ad, shared)
-            pages.append(page)
-        return tuple(pages)
+    def named(self, name: str) -> Page | None:
+        """The first of this name."""
+        return self._by_name.get().get(name)
 
 
-def _page(ad: ServerAd, shared: dict[tuple[int, ...], Page]) -> Page:
-    # Equal namespaces are one object (`federation.ads`), and the page holds its own alive: so ids tell them apart.
-    serves = tuple(map(id, ad.namespaces))
-    like = shared.get(serves)
-    page = Page(
-        ad=ad,
-        head=to_json(_advertised(ad))[:-1],
-        prefixes=like.prefixes if like else to_json([namespace.path for namespace in ad.namespaces]),
-        serves=like.serves if like else serves,
-    )
-    shared.setdefault(serves, page)
-    return page
+def _pages(servers: Servers, before: dict[str, Page] | None) -> dict[str, Page]:
+    before = before or {}
+    shared: Shared = {}
+    for served in {id(page.served): page.served for page in before.values()}.values():
+        shared.setdefault(_key(served.namespaces), []).append(served)
+    pages = {}
+    for ad in in_order(servers):
+        page = before.get(ad.data_url)
+        pages[ad.data_url] = page if page is not None and page.ad is ad else _page(ad, shared)
+    return pages
+
+
+def _by_name(pages: dict[str, Page], _: object) -> dict[str, Page]:
+    return {page.ad.name: page for page in reversed(pages.values())}
+
+
+def _page(ad: ServerAd, shared: Shared) -> Page:
+    like = shared.setdefault(_key(ad.namespaces), [])
+    served = next((served for served in like if served.namespaces == ad.namespaces), None)
+    if served is None:
+        served = Served(ad.namespaces)
+        like.append(served)
+    head = to_bytes(_advertised(ad))[:-1]
+    return Page(ad=ad, head=head, served=served, digest=digest((head, served.prefixes)))
+
+
+def _key(namespaces: tuple[NamespaceAd, ...]) -> tuple[int, str, str]:
+    """The same for equal ones, and made without looking at thousands of them."""
+    return (len(namespaces), namespaces[0].path, namespaces[-1].path) if namespaces else (0, "", "")
+
+
+def _listing(namespaces: tuple[NamespaceAd, ...], _: object) -> Rendered:
+    return Rendered.array(namespace_head(namespace) + b"}" for namespace in namespaces)
 
 
 def _advertised(ad: ServerAd) -> dict[str, object]:
@@ -117,9 +163,9 @@ def _capabilities(capabilities: Capabilities) -> dict[str, bool]:
     }
 
 
-def namespace_text(namespace: NamespaceAd) -> str:
-    """One namespace, as text; lists are never null here, which Go takes as well."""
-    return to_json(
+def namespace_head(namespace: NamespaceAd) -> bytes:
+    """One namespace, as text without its closing brace; lists are never null here, which Go takes as well."""
+    return to_bytes(
         {
             "path": namespace.path,
             "capabilities": _capabilities(namespace.capabilities),
@@ -142,55 +188,87 @@ def namespace_text(namespace: NamespaceAd) -> str:
             ],
             "fromTopology": False,
         }
-    )
+    )[:-1]
 
 
-class _Entry:
-    """One path, and the names of those who serve it, in groups of JSON text that many entries share."""
+class Entry:
+    """One path, and the names of those who serve it, in groups of JSON text that many entries share.
 
-    __slots__ = ("caches", "head", "origins")
-
-    def __init__(self, namespace: NamespaceAd) -> None:
-        self.head = namespace_text(namespace)[:-1]
-        self.origins: list[str] = []
-        self.caches: list[str] = []
-
-    def __str__(self) -> str:
-        return f'{self.head},"origins":[{",".join(self.origins)}],"caches":[{",".join(self.caches)}]}}'
-
-
-class Merged:
-    """The namespaces of a snapshot, merged by path, in the order of paths: what origins say of one comes first.
-
-    Put together once for each snapshot. Caches that serve the same are taken as one, so that a thousand caches of
-    thousands of namespaces are no millions of steps. Safe between threads; one writes while the others wait for it.
+    Attributes:
+        namespace: What is told of the path.
+        head: The same as text.
     """
 
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._merged: tuple[Snapshot | None, tuple[_Entry, ...]] = (None, ())
+    __slots__ = ("caches", "head", "namespace", "origins")
 
-    def of(self, snapshot: Snapshot, pages: tuple[Page, ...]) -> Iterator[str]:
-        """Each as text; the entries are safe from what comes later."""
-        with self._lock:
-            if self._merged[0] is not snapshot:
-                self._merged = (snapshot, _merge(pages))
-            entries = self._merged[1]
-        return map(str, entries)
+    def __init__(self, namespace: NamespaceAd, head: bytes) -> None:
+        self.namespace = namespace
+        self.head = head
+        self.origins: list[bytes] = []
+        self.caches: list[bytes] = []
+
+    def __bytes__(self) -> bytes:
+        return b'%s,"origins":[%s],"caches":[%s]}' % (self.head, b",".join(self.origins), b",".join(self.caches))
 
 
-def _merge(pages: tuple[Page, ...]) -> tuple[_Entry, ...]:
-    entries: dict[str, _Entry] = {}
+@dataclass(frozen=True, slots=True, eq=False)
+class _Array:
+    """The pieces of an array of entries, made each time they are sent: they are long, and seldom asked for."""
+
+    entries: tuple[Entry, ...]
+
+    def __iter__(self) -> Iterator[bytes]:
+        separator = b"["
+        for at in range(0, len(self.entries), _ENTRIES_AT_ONCE):
+            yield separator
+            yield b",".join(map(bytes, self.entries[at : at + _ENTRIES_AT_ONCE]))
+            separator = b","
+        yield b"]" if self.entries else b"[]"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Merged:
+    """The namespaces of all servers, merged by path.
+
+    Attributes:
+        said: What it is made of.
+        entries: By path, in the order of paths.
+        listing: The list of them.
+    """
+
+    said: list[tuple[ServerKind, str, Served]]
+    entries: dict[str, Entry]
+    listing: Rendered
+
+
+def merged(pages: dict[str, Page], before: Merged | None) -> Merged:
+    """Merge the namespaces of all servers by path: what origins say of one comes first.
+
+    Servers that serve the same are taken as one, so that a thousand caches of thousands of namespaces are no millions
+    of steps. What has not changed since `before` is not written again.
+    """
+    said = [(page.ad.kind, page.ad.name, page.served) for page in pages.values()]
+    if before is not None and said == before.said:
+        return before
+    known = before.entries if before else {}
+    entries: dict[str, Entry] = {}
     for kind in (ServerKind.ORIGIN, ServerKind.CACHE):
-        groups: dict[tuple[int, ...], list[ServerAd]] = {}
-        for page in pages:
-            if page.ad.kind is kind:
-                groups.setdefault(page.serves, []).append(page.ad)
-        for ads in groups.values():
-            names = ",".join(to_json(ad.name) for ad in ads)
-            for namespace in ads[0].namespaces:
+        groups: dict[Served, list[str]] = {}
+        for of_kind, name, served in said:
+            if of_kind is kind:
+                groups.setdefault(served, []).append(name)
+        for served, alike in groups.items():
+            names = b",".join(map(to_bytes, alike))
+            for namespace in served.namespaces:
                 entry = entries.get(namespace.path)
                 if entry is None:
-                    entry = entries[namespace.path] = _Entry(namespace)
+                    entry = entries[namespace.path] = _entry(namespace, known.get(namespace.path))
                 (entry.origins if kind is ServerKind.ORIGIN else entry.caches).append(names)
-    return tuple(entries[path] for path in sorted(entries))
+    entries = dict(sorted(entries.items()))
+    return Merged(said, entries, Rendered.of(_Array(tuple(entries.values()))))
+
+
+def _entry(namespace: NamespaceAd, before: Entry | None) -> Entry:
+    if before is not None and before.namespace is namespace:
+        return Entry(namespace, before.head)
+    return Entry(namespace, namespace_head(namespace))

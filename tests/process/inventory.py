@@ -19,6 +19,7 @@ SINGLE = {
     "clients",
     "configuration",
     "downtimes",
+    "expiry",
     "federation",
     "keys",
     "load",

@@ -48,6 +48,36 @@ def test_they_are_whole_one_after_the_other_on_one_connection(director: Child) -
     connection.close()
 
 
+def test_who_has_one_is_told_so_on_a_connection_that_lives_on(director: Child) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", director.port, timeout=20)
+
+    def ask(path: str, method: str = "GET", tag: str = "") -> tuple[http.client.HTTPResponse, bytes]:
+        connection.request(method, path, headers={"If-None-Match": tag} if tag else {})
+        answer = connection.getresponse()
+        body = answer.read()
+        assert not answer.will_close
+        return answer, body
+
+    for path in (
+        "/api/v2.0/director/listNamespaces",
+        "/api/v1.0/director_ui/namespaces",
+        "/api/v1.0/director_ui/servers/SERVER%20007",
+    ):
+        whole, body = ask(path)
+        assert whole.getheader("Transfer-Encoding") is None
+        assert int(whole.headers["Content-Length"]) == len(body) > 0
+        tag = whole.headers["ETag"]
+        head, nothing = ask(path, "HEAD")
+        assert (head.headers["Content-Length"], head.headers["ETag"], nothing) == (str(len(body)), tag, b"")
+        for method in ("GET", "HEAD"):
+            had, nothing = ask(path, method, tag)
+            assert (had.status, had.headers["ETag"], nothing) == (304, tag, b"")
+            assert had.getheader("Content-Length") is None
+            assert had.getheader("Transfer-Encoding") is None
+        assert ask(path, tag='"another"')[1] == body
+    connection.close()
+
+
 def test_who_does_not_read_keeps_nobody_else_waiting(director: Child) -> None:
     with socket.socket() as silent:
         silent.settimeout(20)

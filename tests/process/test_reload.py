@@ -9,8 +9,10 @@ import signal
 import stat
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -22,7 +24,8 @@ from director_wsgi.reload_records import PASSING
 from tests.process.census import FOLDER_VARIABLE, census, end, thread_names
 from tests.process.child import SETTINGS, get, hup, run, wait_until
 from tests.process.conftest import ENVIRON
-from tests.process.fleet import Fleet, load, wrong
+from tests.process.fleet import Fleet, Server, load, wrong
+from tests.servers.collector import Collector, Mode
 from tests.servers.faults import FaultServer
 
 pytestmark = [pytest.mark.process, pytest.mark.timeout(300)]
@@ -33,8 +36,10 @@ METADATA = get("/.well-known/pelican-configuration")
 METRICS = get("/metrics")
 IN_FORCE = "A new configuration is in force"
 WRONG = "The configuration is wrong"
+RIGHT_AGAIN = "The configuration is right again"
 TURNS = 50
-LOAD_S = 60
+LOAD_S = 8
+COLLECTORS = (Mode.OK, Mode.SILENT, Mode.DRIP, Mode.UNAVAILABLE, Mode.REFUSE)
 
 
 @pytest.fixture
@@ -289,6 +294,7 @@ def test_whoever_is_stopped_runs_what_the_others_run_when_it_goes_on(fleet: Flee
 
 @pytest.mark.slow
 def test_150_reloads_under_load_lose_no_request_and_leak_nothing(fleet: Fleet) -> None:
+    """Each changes tracing, is wrong, or says the same again; the collector is well and sick in turn."""
     servers = fleet.servers(4)
     wait_until(lambda: fleet.all_know(servers), "all know them")
     child, folder = fleet.child, fleet.folder
@@ -297,16 +303,29 @@ def test_150_reloads_under_load_lose_no_request_and_leak_nothing(fleet: Fleet) -
     child.wait_for_output(IN_FORCE, 2)
     names = {pid: thread_names(pid, folder) for pid in workers}
     before = {pid: census(pid) for pid in workers}
-    with load(child.port, servers, rate_per_s=100, seconds=LOAD_S) as asking:
-        for turn in range(TURNS):
-            write(folder, f"# the same, for the {turn}th time\nDirector: {{StatTimeout: 1s}}")
-            write(folder, f"Director: {{StatTimeout: {turn + 2}s}}")
-            child.wait_for_output(IN_FORCE, 2 * (turn + 2))
-            write(folder, f"Director: {{StatTimeout: {turn}s and more}}")
-            child.wait_for_output(WRONG, turn + 1)
-        assert not asking.has_ended(), f"the reloads took longer than {LOAD_S} s"
-        outcomes = asking.outcomes()
-    assert wrong(outcomes, servers) == {}
+    is_over = threading.Event()
+    with Collector() as collector, ThreadPoolExecutor(1) as pool:
+        failed = pool.submit(ask_until, is_over, child.port, servers)
+        try:
+            for turn in range(TURNS):
+                collector.mode = COLLECTORS[turn % len(COLLECTORS)]
+                ratio = 1 - turn / 1000
+                tracing = (
+                    f"Enabled: true, Endpoint: '{collector.endpoint}', ExportInterval: 10ms, SamplerRatio: {ratio}"
+                )
+                write(folder, f"Tracing: {{{tracing}}}")
+                child.wait_for_output(IN_FORCE, 2 * (turn + 2))
+                write(folder, f"Director: {{StatTimeout: {turn}s and more}}")
+                child.wait_for_output(WRONG, turn + 1)
+                write(folder, f"# the same, for the {turn}th time\nTracing: {{{tracing}}}")
+                child.wait_for_output(RIGHT_AGAIN, turn + 1)
+            write(folder, "Director: {StatTimeout: 1s}")
+            child.wait_for_output(IN_FORCE, 2 * (TURNS + 2))
+        finally:
+            is_over.set()
+        assert failed.result() == []
+        assert len({span.resource["service.instance.id"] for span in collector.spans}) == 2
+    assert child.output.count(IN_FORCE) == 2 * (TURNS + 2)
     assert child.workers() == workers
     for pid in workers:
         handlers = (thread_names(pid, folder) - names[pid])["handler"]  # as many as there were requests at once
@@ -316,6 +335,15 @@ def test_150_reloads_under_load_lose_no_request_and_leak_nothing(fleet: Fleet) -
         assert set(thread_names(pid, folder) - names[pid]) <= {"handler"}
     assert "Traceback" not in child.output
     end(child)
+
+
+def ask_until(is_over: threading.Event, port: int, servers: Sequence[Server]) -> list[str]:
+    """Ask all the time, until it is over; the answers that were not right."""
+    failed: list[str] = []
+    while not is_over.is_set():
+        with load(port, servers, rate_per_s=100, seconds=LOAD_S) as asking:
+            failed += wrong(asking.outcomes(), servers).values()
+    return failed
 
 
 def test_a_reload_that_is_broken_then_hup_keeps_what_the_workers_ran(fleet: Fleet) -> None:

@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import socket
 import struct
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -113,6 +114,15 @@ def document(visit: Visit, *, body: bytes = b"{}", kind: str = "application/yaml
 def slow(visit: Visit, *, seconds: float, code: int = 200) -> bool:
     """A good answer, late."""
     return visit.pause(seconds) and _reply(visit, code, b"x" * 10, None)
+
+
+@fault
+def held(visit: Visit, *, until: threading.Event) -> bool:
+    """A good answer once somebody says so."""
+    while not until.wait(0.01):
+        if visit.server.ending.is_set():
+            return False
+    return _reply(visit, 200, b"x" * 10, None)
 
 
 @fault

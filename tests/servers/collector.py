@@ -167,6 +167,7 @@ def _values(attributes: Any) -> dict[str, Any]:
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
+    request_queue_size = 128  # of socketserver's 5 places, many tracers lose a packet at once, and a second with it
     collector: Collector
 
     def handle_error(self, *_: object) -> None:

@@ -12,7 +12,12 @@ from tests.servers.behaviours import ON_CONNECTION, ON_REQUEST
 from tests.servers.conftest import MakeClient, MakeServer, head
 from tests.servers.faults import FaultServer, names
 
-NEEDED: dict[str, dict[str, Any]] = {"status": {"code": 200}, "slow": {"seconds": 60.0}, "raw": {"data": b""}}
+NEEDED: dict[str, dict[str, Any]] = {
+    "status": {"code": 200},
+    "slow": {"seconds": 60.0},
+    "held": {"until": threading.Event()},
+    "raw": {"data": b""},
+}
 
 
 @pytest.mark.parametrize("name", names())

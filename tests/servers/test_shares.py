@@ -71,6 +71,9 @@ class Client:
     def keep(self, connections: int) -> None:
         self._client.keep(connections)
 
+    def trim(self) -> None:
+        self._client.trim()
+
     def close(self) -> None:
         self._client.close()
 

@@ -454,6 +454,65 @@ def test_a_slash_too_many_at_the_end_changes_nothing(world: World, path: str) ->
     assert (with_slash.status_code, with_slash.data) == (without.status_code, without.data)
 
 
+UNTAGGED = {"/api/v1.0/director/namespaces/prefix/demo", "/api/v1.0/health", HEALTH}
+TAGGED = [*(path for path in LISTINGS if path not in UNTAGGED), "/api/v1.0/director/listNamespaces"]
+
+
+@pytest.mark.parametrize("path", TAGGED)
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_a_listing_is_not_sent_again_to_who_has_it(guarded: World, path: str, method: str) -> None:
+    mine = {"Authorization": token(guarded)}
+    first = guarded.call(method, path, **mine)
+    assert first.status_code in {200, 299}
+    tag = first.headers["ETag"]
+    assert first.headers["Cache-Control"] == ("private, no-cache" if path == TARGETS else "no-cache")
+    assert first.content_length == len(guarded.call("GET", path, **mine).data)
+    for known in (tag, f'"x", W/{tag}', "*"):
+        again = guarded.call(method, path, **mine, If_None_Match=known)
+        assert (again.status_code, again.data) == (304, b"")
+        assert again.headers["ETag"] == tag
+        assert again.headers["Cache-Control"] == first.headers["Cache-Control"]
+        assert "Content-Length" not in again.headers
+    other = guarded.call("GET", path, **mine, If_None_Match='"x"')
+    assert other.status_code == first.status_code
+    assert other.headers["ETag"] == tag
+
+
+def test_a_tag_opens_no_door(guarded: World) -> None:
+    tag = guarded.call("GET", TARGETS, Authorization=token(guarded)).headers["ETag"]
+    for known in (tag, "*"):
+        assert guarded.call("GET", TARGETS, If_None_Match=known).status_code == 403
+
+
+@pytest.mark.parametrize("path", ["/servers/NOBODY", "/servers?server_type=x"])
+def test_a_refusal_has_no_tag_and_no_condition(world: World, path: str) -> None:
+    answer = world.call("GET", UI + path, If_None_Match="*")
+    assert answer.status_code in {400, 404}
+    assert "ETag" not in answer.headers
+
+
+def test_a_change_is_in_the_very_next_listing(guarded: World) -> None:
+    paths = ["/api/v2.0/director/listNamespaces", TARGETS, f"{UI}/servers", f"{UI}/namespaces"]
+    before = {path: guarded.call("GET", path, Authorization=token(guarded)).headers["ETag"] for path in paths}
+    guarded.director.directory.record(origin("NEW", "/new", web_url="https://new.example.org"), 600)
+    for path, tag in before.items():
+        after = guarded.call("GET", path, Authorization=token(guarded), If_None_Match=tag)
+        assert (after.status_code, len(after.data)) == (200, after.content_length)
+        assert after.headers["ETag"] != tag
+
+
+def test_the_director_is_listed_with_an_expiry_that_is_renewed_in_time(world: World) -> None:
+    """The listing is written when its table changes, and the table is looked at every time."""
+    path = "/api/v1.0/director/directors"
+    first = world.call("GET", path)
+    assert world.call("GET", path, If_None_Match=first.headers["ETag"]).status_code == 304
+    world.clock.advance(world.director.present.config.ad_lifetime_s / 3)
+    world.wall.advance(world.director.present.config.ad_lifetime_s / 3)
+    second = world.call("GET", path, If_None_Match=first.headers["ETag"])
+    assert second.status_code == 200
+    assert json.loads(second.data)[0]["expiry"] > json.loads(first.data)[0]["expiry"]
+
+
 @pytest.mark.parametrize("path", LISTINGS)
 @pytest.mark.parametrize("method", ["POST", "PATCH", "PROPFIND", "LOCK"])
 def test_another_method_is_refused_in_json(world: World, path: str, method: str) -> None:

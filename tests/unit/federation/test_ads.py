@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from director_wsgi.errors import InvalidAd
-from director_wsgi.federation import ads
+from director_wsgi.federation import ads, lists
 from director_wsgi.federation.ads import MAX_MEMBERS, MAX_NAMESPACES, MAX_OTHER_CHARS, ParsedAd, parse_ad
 from director_wsgi.federation.models import ServerKind
 from director_wsgi.federation.wire import decode
@@ -100,9 +100,9 @@ def test_namespaces_are_forgotten_with_the_last_advertisement_that_holds_them() 
     element = {"Caps": {"Read": True}, "path": "/held-by-nobody-else"}
     text = json.dumps(element, separators=(",", ":"))
     parsed = parse_ad(body_of(element), CACHE)
-    assert text in ads._known
+    assert text in lists.by_text
     del parsed
-    assert text not in ads._known
+    assert text not in lists.by_text
 
 
 def test_a_known_element_is_recognised_only_where_it_ends() -> None:

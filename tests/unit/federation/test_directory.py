@@ -1,6 +1,7 @@
 """Who is advertised now: lifetimes, snapshots, and the longest prefix."""
 
 import math
+import threading
 from dataclasses import replace
 from typing import Any
 
@@ -10,7 +11,13 @@ from hypothesis import strategies as st
 
 from director_wsgi.errors import AdForbidden
 from director_wsgi.federation import snapshot as snapshot_module
-from director_wsgi.federation.directory import MAX_OF_ONE_REGISTRATION, Directory, DirectoryFull
+from director_wsgi.federation.directory import (
+    MAX_OF_ONE_REGISTRATION,
+    SWEEP_S,
+    SWEPT_LATELY_S,
+    Directory,
+    DirectoryFull,
+)
 from director_wsgi.federation.filters import Filtered
 from director_wsgi.federation.models import ServerAd
 from director_wsgi.federation.snapshot import PrefixEntry, Snapshot
@@ -508,6 +515,142 @@ def test_a_directory_built_step_by_step_equals_one_built_at_once(history: list[S
     for prefix in one.prefixes:
         assert names(one.prefixes[prefix].origins) == names(other.prefixes[prefix].origins)
         assert names(one.prefixes[prefix].caches) == names(other.prefixes[prefix].caches)
+
+
+Servers = list[tuple[int, str, bool, list[str]]]
+few_paths = st.lists(st.sampled_from(["/", "/a", "/a/b", "/b", "/b/c/d"]), max_size=4, unique=True)
+servers = st.lists(st.tuples(st.integers(0, 4), server_names, st.booleans(), few_paths), max_size=6)
+
+
+@given(servers, servers, st.frozensets(server_names), st.frozensets(server_names), st.frozensets(st.integers(0, 4)))
+def test_changes_made_together_equal_those_made_one_by_one(
+    there: Servers, coming: Servers, before: frozenset[str], after: frozenset[str], going: frozenset[int]
+) -> None:
+    def change(found: Servers) -> dict[str, ServerAd | None]:
+        return {
+            f"https://s{number}": (origin if is_origin else cache)(name, *prefixes, data_url=f"https://s{number}")
+            for number, name, is_origin, prefixes in found
+        }
+
+    start = Snapshot().changed(changes=change(there), before=before, after=before)
+    changes = {**change(coming), **{f"https://s{number}": None for number in going}}
+
+    together = start.changed(changes=changes, before=before, after=after)
+
+    step_by_step = start
+    for url, ad in changes.items():
+        step_by_step = step_by_step.changed(changes={url: ad}, before=before, after=before)
+    step_by_step = step_by_step.changed(before=before, after=after)
+    assert dict(together.servers) == dict(step_by_step.servers)
+    assert together.deepest == step_by_step.deepest
+    assert set(together.prefixes) == set(step_by_step.prefixes)
+    for prefix, entry in together.prefixes.items():
+        other = step_by_step.prefixes[prefix]
+        assert entry.caches.members == other.caches.members
+        assert [(s.server, s.namespace) for s in entry.origins] == [(s.server, s.namespace) for s in other.origins]
+    groups = {tuple(server.data_url for server in entry.caches): entry.caches for entry in together.prefixes.values()}
+    if start.prefixes == {}:
+        assert all(groups[tuple(s.data_url for s in e.caches)] is e.caches for e in together.prefixes.values())
+
+
+class Halted:
+    """Lets the making of a snapshot begin, and go on when it is told to."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.has_begun, self.goes_on = threading.Event(), threading.Event()
+        self.made: list[set[str]] = []
+        changed = Snapshot.changed
+
+        def halted(snapshot: Snapshot, **change: Any) -> Snapshot:
+            self.has_begun.set()
+            assert self.goes_on.wait(10)
+            self.made.append(set(change["changes"]))
+            return changed(snapshot, **change)
+
+        monkeypatch.setattr(Snapshot, "changed", halted)
+
+
+class TestNobodyWaits:
+    def test_for_a_snapshot_that_is_being_made(
+        self, directory: Directory, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        directory.record(origin("O", "/x"), 60)
+        halted = Halted(monkeypatch)
+        clock.advance(60)
+        thread = threading.Thread(target=directory.record, args=(origin("P", "/y"), 60))
+        thread.start()
+        assert halted.has_begun.wait(10)
+
+        during = directory.snapshot()  # neither waits nor makes another one, though something has expired
+
+        assert set(during.prefixes) == {"/x"}
+        halted.goes_on.set()
+        thread.join(10)
+        assert set(directory.snapshot().prefixes) == {"/y"}
+        assert halted.made == [{origin("O").data_url, origin("P").data_url}]
+
+    def test_for_what_has_expired_if_somebody_else_sweeps(self, directory: Directory, clock: FakeClock) -> None:
+        directory.record(origin("O", "/x"), 60)
+        clock.advance(59.5)
+        directory.sweep()
+        before = directory.snapshot()
+        clock.advance(0.5)
+        assert directory.snapshot() is before
+        directory.sweep()
+        assert not directory.snapshot().servers
+
+    def test_in_vain_for_one_that_sweeps_no_more(self, directory: Directory, clock: FakeClock) -> None:
+        directory.record(origin("O", "/x"), 60)
+        clock.advance(59)
+        directory.sweep()
+        clock.advance(SWEPT_LATELY_S)
+        assert not directory.snapshot().servers
+
+    def test_longer_than_needed_for_what_others_record_at_the_same_time(
+        self, directory: Directory, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """While one snapshot is being made many changes come in; the next shows them all."""
+        halted = Halted(monkeypatch)
+        ads = [origin(f"O{number}", f"/x{number}") for number in range(9)]
+        threads = [threading.Thread(target=directory.record, args=(ad, 60)) for ad in ads]
+        threads[0].start()
+        assert halted.has_begun.wait(10)
+        for thread in threads[1:]:
+            thread.start()
+        while len(directory._changes) < len(ads) - 1:
+            assert not halted.made
+        halted.goes_on.set()
+        for thread in threads:
+            thread.join(10)
+        assert halted.made == [{ads[0].data_url}, {ad.data_url for ad in ads[1:]}]
+        assert len(directory.snapshot().servers) == len(ads)
+
+    def test_when_to_sweep_is_when_something_expires_or_soon(self, directory: Directory, clock: FakeClock) -> None:
+        assert directory.sweep_in_s() == SWEEP_S
+        directory.record(origin("O", "/x"), SWEEP_S + 0.25)
+        assert directory.sweep_in_s() == SWEEP_S
+        clock.advance(SWEEP_S)
+        assert directory.sweep_in_s() == pytest.approx(0.25)
+
+
+def test_caches_that_come_together_share_one_list_too(directory: Directory) -> None:
+    for name in ("C", "D"):
+        directory.record(cache(name, *(namespace(f"/x{number}") for number in range(3))), 60, at_once=False)
+    directory.show()
+    one, other = directory.snapshot().servers.values()
+    assert one.namespaces is other.namespaces
+
+
+def test_what_was_recorded_for_later_is_shown_as_a_whole(directory: Directory, monkeypatch: pytest.MonkeyPatch) -> None:
+    halted = Halted(monkeypatch)
+    halted.goes_on.set()
+    for name in ("O", "P"):
+        directory.record(origin(name, "/x"), 60, at_once=False)
+    assert not directory.snapshot().servers
+    directory.show()
+    directory.show()
+    assert halted.made == [{origin("O").data_url, origin("P").data_url}]
+    assert len(directory.snapshot().servers) == 2
 
 
 class TestWhatIsHeld:

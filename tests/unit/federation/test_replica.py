@@ -258,6 +258,16 @@ class TestFollowers:
         assert len(caplog.records) == 1
         assert two.replica.trouble is None
 
+    def test_that_all_has_been_told_is_told_once(self, host: Host, one: Worker, two: Worker) -> None:
+        heard: list[int] = []
+        two.replica.after_telling(lambda: heard.append(len(two.notes.take())))
+        host.turns()
+        heard.clear()
+        for key in "abc":
+            one.says(key, b"x")
+        host.turns()
+        assert [number for number in heard if number] == [3]
+
     def test_a_kind_that_nobody_follows_is_no_matter(self, host: Host, one: Worker, two: Worker) -> None:
         one.replica.publish("other", "a", lambda: b"1", lifetime_s=60.0, token=1)
         host.turns()

@@ -156,6 +156,43 @@ def test_a_large_table_that_becomes_small_keeps_nobody_waiting_for_all_of_it(
     assert len(table) == 7
 
 
+def test_memory_does_not_grow_with_what_is_replaced_or_makes_room(table: TTLTable[str, int]) -> None:
+    for number in range(1000):
+        table.put("same", number, 100.0)
+        table.put(f"other {number}", number, 100.0)
+        table.pop(f"other {number}")
+    assert len(table) == 1
+    assert len(table._ends) < 100
+
+
+def test_many_that_died_at_once_go_a_few_at_a_time(clock: FakeClock) -> None:
+    table: TTLTable[int, int] = TTLTable(10 * BATCH, clock)
+    for number in range(10 * BATCH):
+        table.put(number, number, 1.0)
+    clock.advance(1.0)
+    table.put(-1, 0, 1.0)
+    assert len(table._entries) == 9 * BATCH + 1
+    assert (table.get(9 * BATCH), table.get(-1)) == (None, 0)
+    assert table.expire() == 9 * BATCH
+
+
+def test_what_was_put_again_does_not_die_of_its_first_end(table: TTLTable[str, int], clock: FakeClock) -> None:
+    table.put("a", 1, 1.0)
+    table.put("a", 2, 10.0)
+    clock.advance(5.0)
+    assert table.expire() == 0
+    table.put("b", 3, 10.0)
+    assert (table.get("a"), len(table)) == (2, 2)
+
+
+def test_keys_that_have_no_order_may_end_together(clock: FakeClock) -> None:
+    table: TTLTable[object, int] = TTLTable(3, clock)
+    for key in (None, 1, "a"):
+        table.put(key, 1, 1.0)
+    clock.advance(1.0)
+    assert table.expire() == 3
+
+
 def test_pop_takes_the_entry_out(table: TTLTable[str, int]) -> None:
     table.put("a", 1, 10.0)
     assert table.pop("a") == 1

@@ -87,6 +87,20 @@ def test_what_is_too_old_is_closed_by_the_next_that_comes_and_never_used(clock: 
     assert len(idle) == 1
 
 
+def test_what_is_too_old_is_closed_although_none_comes(clock: FakeClock) -> None:
+    idle = IdleConnections(10, 30.0, clock)
+    (old, _) = put(idle, A, B)
+    clock.advance(20.0)
+    (young,) = put(idle, A)
+    clock.advance(10.0)
+    idle.trim()
+    assert len(idle) == 3
+    clock.advance(0.001)
+    idle.trim()
+    assert (len(idle), old.is_closed, young.is_closed) == (1, True, False)
+    assert idle.take(A, TERMS) is young
+
+
 def test_after_the_end_nothing_is_kept(clock: FakeClock) -> None:
     idle = IdleConnections(10, 30.0, clock)
     before = put(idle, A, B, A)

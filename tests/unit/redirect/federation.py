@@ -64,6 +64,9 @@ class FakeAsk:
         self.traces.append(trace)
         return tuple(self.answers[server.name] for server in servers)
 
+    def recall(self, *_arguments: object, **_more: object) -> None:
+        """Somebody always has to be asked."""
+
 
 class Federation:
     def __init__(
@@ -82,6 +85,7 @@ class Federation:
             policy=Policy(web_url="https://director.example.org", **policy),  # type: ignore[arg-type]
             snapshot=self.directory.snapshot,
             ask=self.ask,
+            recall=self.ask.recall,
             places=ClientPlaces(Overrides(), GeoDatabase(None), generator=random.Random(1), clock=self.clock),
             is_starting=lambda: starting,
             generator=random.Random(1),

@@ -82,7 +82,6 @@ class GenerationsMachine(RuleBasedStateMachine):
         self.adopted: list[Value] = []
         self.inside: list[Generation[Value]] = []
         self.reload: Reload | None = None
-        self.is_closed = False
         self.pool = ThreadPoolExecutor(4)
 
     @initialize(wants=WANTS)
@@ -115,7 +114,7 @@ class GenerationsMachine(RuleBasedStateMachine):
         self.adopted.append(value)
 
     def is_replaceable(self) -> bool:
-        return self.reload is None and not self.is_closed
+        return self.reload is None
 
     # -- requests
 
@@ -225,17 +224,11 @@ class GenerationsMachine(RuleBasedStateMachine):
         elif not fails:
             self.replaced(one.done.result())
 
-    @precondition(lambda self: self.is_replaceable() and self.number > 3)
-    @rule()
-    def close(self) -> None:
-        self.generations.close(later())
-        self.is_closed = True
-
     # -- laws
 
     def used(self) -> list[Generation[Value]]:
-        """Generations that hold something: those with requests, and the one in force until the end."""
-        return [*self.inside, *(() if self.is_closed else (self.current,))]
+        """Generations that hold something: those with requests, and the one in force."""
+        return [*self.inside, self.current]
 
     def settled(self) -> int:
         """Resources that live once those that nobody holds have ended."""
@@ -247,8 +240,7 @@ class GenerationsMachine(RuleBasedStateMachine):
 
     @invariant()
     def what_is_used_is_open(self) -> None:
-        used = self.used() if not self.is_closed else [one for one in self.used() if one.number != self.number]
-        for generation in used:
+        for generation in self.used():
             assert generation.value.is_open()
 
     @invariant()
@@ -256,7 +248,7 @@ class GenerationsMachine(RuleBasedStateMachine):
         live = {id(resource) for generation in self.used() for resource in generation.value.resources}
         if self.reload is not None:
             assert self.settled() >= len(live)
-        elif not self.is_closed:
+        else:
             assert self.settled() == len(live)
             assert {id(one) for one in self.built if one.is_open} == live
         assert all(one.closes == (not one.is_open) for one in self.built)
@@ -273,10 +265,9 @@ class GenerationsMachine(RuleBasedStateMachine):
             self.reload.done.exception(LONG_S)
         for generation in self.inside:
             generation.leave()
-        if hasattr(self, "generations") and not self.is_closed:
-            self.generations.close(later())
         self.pool.shutdown()
-        assert self.settled() == 0  # without a word from the leases' owner
+        if hasattr(self, "current"):
+            assert self.settled() == len(self.current.value.resources)  # without a word from the leases' owner
         assert self.leases.close(later())
         assert all(one.closes == 1 for one in self.built)
 

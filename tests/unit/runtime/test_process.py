@@ -147,13 +147,13 @@ def test_connections_asked_for_by_a_flag_stay(process: ModuleType) -> None:
 
 
 def test_a_second_worker_asked_for_later_is_taken_back_where_it_could_share_nothing(stateless: ModuleType) -> None:
-    server = SimpleNamespace(num_workers=2)
+    server = SimpleNamespace(num_workers=2, WORKERS={})
     stateless.nworkers_changed(server, 2, 1)
     assert server.num_workers == 1
 
 
 def test_a_second_worker_asked_for_later_is_welcome(process: ModuleType) -> None:
-    server = SimpleNamespace(num_workers=2)
+    server = SimpleNamespace(num_workers=2, WORKERS={})
     process.nworkers_changed(server, 2, 1)
     assert server.num_workers == 2
 
@@ -168,7 +168,7 @@ def test_more_workers_than_cores_are_told_of_whenever_they_become_more(
     process: ModuleType, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
-    server = SimpleNamespace(num_workers=2)
+    server = SimpleNamespace(num_workers=2, WORKERS={})
     told = []
     for new, old in ((2, 1), (3, 2), (3, 3), (2, 3)):
         process.nworkers_changed(server, new, old)

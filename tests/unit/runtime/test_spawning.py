@@ -40,7 +40,7 @@ def test_a_fork_that_fails_leaves_what_there_is(caplog: pytest.LogCaptureFixture
     master.lacks = SHORT
 
     assert master.spawn_worker() is None
-    assert seats.core_of(2) is None
+    assert seats.seat_of(2) is None
     assert [record.levelno for record in caplog.records] == [logging.ERROR]
     assert "go on with the 1 there are: [Errno 11]" in caplog.text
     seats.leave(1)

@@ -94,6 +94,7 @@ class Client:
 
     def __init__(self, servers: Servers, connections: int) -> None:
         self.connections = connections
+        self.trimmed = 0
         self.is_closed = False
         self._servers = servers
 
@@ -125,6 +126,9 @@ class Client:
 
     def keep(self, connections: int) -> None:
         self.connections = connections
+
+    def trim(self) -> None:
+        self.trimmed += 1
 
     def close(self) -> None:
         self.is_closed = True

@@ -39,6 +39,19 @@ def test_beyond_the_bound_all_are_one_and_nobody_is_lost(counts: AdCounts, monke
     }
 
 
+def test_who_had_rows_before_the_bound_keeps_them(counts: AdCounts, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ad_counts, "MAX_ACCEPTED", 2)
+    many = cache("C", *(f"/{number}" for number in range(5)))
+    for ad in (origin("O", "/a"), many, origin("P", "/a"), many, origin("O", "/a", "/b"), cache("D")):
+        counts.answered(ad, 200)
+    assert counts.received == {
+        ("O", "", "Origin", "200", "/a"): 2,
+        ("C", "", "Cache", "200", "/0"): 2,
+        ("other", "other", "Cache", "200", "other"): 8,
+        ("other", "other", "Origin", "200", "other"): 2,
+    }
+
+
 def test_strangers_take_no_room_from_those_who_are_known(counts: AdCounts) -> None:
     for number in range(ad_counts.MAX_REFUSED + 100):
         counts.answered(origin(f"STRANGER{number}", "/a"), 403)

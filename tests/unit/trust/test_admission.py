@@ -18,6 +18,7 @@ from director_wsgi.errors import (
     RegistryUnavailable,
     TooManyAds,
 )
+from director_wsgi.federation import ads
 from director_wsgi.federation.directory import Directory
 from director_wsgi.federation.filters import FilterReason, Filters
 from director_wsgi.federation.models import ServerAd, ServerKind
@@ -499,6 +500,62 @@ class TestWhoMaySpeakOfDowntimes:
         house.registry.names[PREFIX] = "ORIGIN_1"
         house.refusal(ORIGIN, origin_body(status="shutting down"), f"Bearer {Key('k1').token()}")
         assert house.filters.names() == frozenset()
+
+
+class TestRenewals:
+    PATHS = tuple(f"/lab/{number}" for number in range(500))
+
+    @pytest.fixture
+    def known(self, house: House, monkeypatch: pytest.MonkeyPatch) -> ServerAd:
+        """A cache that has advertised; from then on no list of namespaces may be read element by element."""
+        house.load_prefixes(RESTRICTED=list(self.PATHS[:3]))
+        house.registry.names["/caches/CACHE_CHI"] = "CACHE_CHI"
+        house.admit(CACHE, cache_body(*self.PATHS, generationID=2))
+        house.registry.asked.clear()
+
+        def fail(*_: object) -> None:
+            raise AssertionError("read element by element")
+
+        monkeypatch.setattr(ads, "_namespaces", fail)
+        (ad,) = house.servers
+        return ad
+
+    def test_one_that_says_the_same_changes_a_lifetime_and_nothing_else(self, house: House, known: ServerAd) -> None:
+        before = house.directory.snapshot()
+        house.advance(60)
+        house.admit(CACHE, cache_body(*self.PATHS, generationID=3))
+        assert house.directory.snapshot() is before
+        assert house.published[1][0] is known
+        assert not house.registry.asked
+        _, lifetime_s, _ = house.published[1]
+        house.advance(lifetime_s - 1)
+        assert house.directory.snapshot() is before
+        house.advance(1)
+        assert not house.servers
+
+    def test_its_sender_is_looked_at_all_the_same(self, house: House, known: ServerAd) -> None:
+        for authorization in (f"Bearer {Key('k1').token()}", f"Bearer {KEY.token(exp=NOW - 61)}", "x", None):
+            with pytest.raises(AdForbidden):
+                house.admit(CACHE, cache_body(*self.PATHS), authorization)
+        house.registry.unapproved.add("/caches/CACHE_CHI")
+        house.inquiries.approvals.answers.forget("/caches/CACHE_CHI")
+        with pytest.raises(NotApproved):
+            house.admit(CACHE, cache_body(*self.PATHS))
+
+    def test_whoever_repeats_the_list_may_serve_what_it_may_serve(self, house: House, known: ServerAd) -> None:
+        restricted = {"name": "R", "data-url": "https://r.example.org", "registry-prefix": "/caches/RESTRICTED"}
+        house.admit(CACHE, cache_body(*self.PATHS, **restricted))
+        served = {ad.name: [namespace.path for namespace in ad.namespaces] for ad in house.servers}
+        assert served == {known.name: list(self.PATHS), "R": list(self.PATHS[:3])}
+        house.admit(CACHE, cache_body(*self.PATHS))
+        assert len(house.servers) == 2
+
+    def test_who_was_refused_makes_no_list_known(self, house: House) -> None:
+        house.load_prefixes()
+        before = len(ads._known_lists)
+        with pytest.raises(AdForbidden):
+            house.admit(CACHE, cache_body(*self.PATHS, "/by-a-stranger"), "x")
+        assert len(ads._known_lists) == before
 
 
 class TestCounts:

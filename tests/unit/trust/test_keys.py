@@ -1,6 +1,7 @@
 """Laws of reading key sets."""
 
 import json
+import weakref
 
 import pytest
 from hypothesis import given
@@ -55,6 +56,20 @@ def test_a_set_that_gives_away_a_private_key_yields_the_public_one() -> None:
 
 def test_equal_keys_are_equal_whatever_set_they_come_from() -> None:
     assert parse_key_set(jwks(KEY)) == parse_key_set(jwks(KEY)) != parse_key_set(jwks(Key()))
+
+
+def test_a_key_that_is_said_again_in_the_same_words_is_the_same_object_for_as_long_as_it_is_held() -> None:
+    (one,) = parse_key_set(jwks(KEY)).keys
+    (same,) = parse_key_set(jwks({**KEY.jwk, "comment": "another set"})).keys
+    assert same is one
+    for change in ({"kid": "other"}, {"alg": None}, {"x": Key().jwk["x"]}, {"alg": "None"}, {"alg": "ES384"}):
+        assert all(key is not one for key in parse_key_set(jwks({**KEY.jwk, **change})).keys)
+    any_algorithm = parse_key_set(jwks({**KEY.jwk, "alg": None}))
+    assert any_algorithm.keys
+    assert not parse_key_set(jwks({**KEY.jwk, "alg": "None"})).keys
+    is_held = weakref.ref(one)
+    del one, same
+    assert is_held() is None
 
 
 def test_an_empty_set_is_a_set() -> None:

@@ -1,7 +1,7 @@
 """Laws of the interface's listings: everybody is in them, stable, and no more is written than has changed."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -9,10 +9,13 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from director_wsgi.federation.directory import Directory
-from director_wsgi.federation.models import NamespaceAd, ServerAd
-from director_wsgi.web import director_ui, ui_pages
+from director_wsgi.federation.downtimes import Downtime
+from director_wsgi.federation.filters import Filtered
+from director_wsgi.federation.models import Capabilities, NamespaceAd, ServerAd
+from director_wsgi.web import director_ui, rendered, ui_pages
 from director_wsgi.web.entrance import AnythingConverter, Entrance
-from director_wsgi.web.ui_pages import Merged, Pages
+from director_wsgi.web.rendered import Once
+from director_wsgi.web.ui_pages import Pages, merged
 from tests.fakes import FakeClock
 from tests.make import at, cache, namespace, origin
 
@@ -27,11 +30,11 @@ class Known:
         self.loads: dict[str, float] = {}
         self.weights: dict[str, tuple[float, float]] = {}
         self.asked: list[str | None] = []
-        self.announced: list[dict[str, str]] = []
+        self.announced: tuple[Downtime, ...] = ()
 
-    def downtimes(self, name: str | None) -> Sequence[object]:
+    def downtimes(self, name: str | None) -> tuple[Downtime, ...]:
         self.asked.append(name)
-        return self.announced or [{"id": "1", "serverName": name or "everybody"}]
+        return self.announced or (Downtime(id="1", server_name=name or "everybody"),)
 
     def facts(self) -> director_ui.Facts:
         return director_ui.Facts(
@@ -154,12 +157,13 @@ class TestServers:
     def test_a_long_list_is_sent_in_pieces_and_is_one_array(
         self, client: FlaskClient, directory: Directory, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(director_ui, "CHUNK_CHARACTERS", 1)
+        monkeypatch.setattr(rendered, "CHUNK_BYTES", 1)
         for number in range(5):
             directory.record(origin(f"O{number}", "/x"), 60)
         answer = client.get(f"{ROOT}/servers")
         pieces = list(answer.response)
-        assert len(pieces) == 6
+        assert len(pieces) > 5
+        assert answer.content_length == sum(map(len, pieces))
         assert [one["name"] for one in json.loads(b"".join(pieces))] == [f"O{number}" for number in range(5)]
 
     def test_no_name_breaks_the_json(self, get: Get, directory: Directory) -> None:
@@ -206,14 +210,11 @@ class TestOneServer:
         assert get(path, 404) == {"status": "error", "msg": "Server not found"}
 
     @pytest.mark.parametrize("path", ["/servers/S/downtimes", "/downtimes"])
-    def test_many_downtimes_are_written_one_by_one(
-        self, client: FlaskClient, monkeypatch: pytest.MonkeyPatch, known: Known, path: str
-    ) -> None:
-        monkeypatch.setattr(director_ui, "CHUNK_CHARACTERS", 1)
-        known.announced = [{"id": str(number)} for number in range(5)]
-        pieces = list(client.get(ROOT + path).response)
-        assert len(pieces) == 6
-        assert [one["id"] for one in json.loads(b"".join(pieces))] == ["0", "1", "2", "3", "4"]
+    def test_many_downtimes_are_one_array(self, get: Get, known: Known, path: str) -> None:
+        known.announced = tuple(Downtime(id=str(number)) for number in range(5))
+        assert [one["id"] for one in get(path)] == ["0", "1", "2", "3", "4"]
+        known.announced = known.announced[1:]
+        assert [one["id"] for one in get(path)] == ["1", "2", "3", "4"]
 
     def test_downtimes_are_asked_for_by_name(self, get: Get, known: Known) -> None:
         assert get("/servers/S%201/downtimes")[0]["serverName"] == "S 1"
@@ -240,50 +241,165 @@ class TestNamespaces:
         assert len(get("/namespaces")) == 1
         directory.record(cache("C", "/x"), 60)
         assert get("/namespaces")[0]["caches"] == ["C"]
+        assert get("/namespaces")[0]["capabilities"]["Write"]
+        readable = NamespaceAd(path="/x", capabilities=Capabilities(reads=True))
+        directory.record(origin("O", readable), 60)
+        assert not get("/namespaces")[0]["capabilities"]["Write"]
+
+
+class TestTags:
+    """Of what changes by the second, too: the tag is that of the bytes."""
+
+    def test_the_list_has_the_same_tag_until_something_that_it_tells_changes(
+        self, client: FlaskClient, directory: Directory, known: Known
+    ) -> None:
+        server = origin("O", "/x")
+
+        def tag(path: str) -> str:
+            return client.get(ROOT + path).headers["ETag"]
+
+        changes: list[Callable[[], object]] = [
+            lambda: directory.record(server, 60),
+            lambda: directory.record(cache("C", "/x"), 60),
+            lambda: known.reasons.update(O="a reason"),
+            lambda: known.loads.update({server.data_url: 2.5}),
+            lambda: known.weights.update({server.data_url: (0.5, 1.0)}),
+            lambda: known.weights.update({server.data_url: (0.5, 2.0)}),
+            lambda: directory.record(origin("O", "/x", status="warning"), 60),
+            lambda: directory.record(origin("O", "/x", "/y", status="warning"), 60),
+        ]
+        seen: dict[str, list[str]] = {"/servers": [tag("/servers")], "/servers/O": []}
+        for number, change in enumerate(changes):
+            change()
+            for path, tags in seen.items():
+                tags.append(tag(path))
+                assert tag(path) == tags[-1]
+            if number == 1:  # another server is nothing to the page of this one
+                assert seen["/servers/O"].pop() == seen["/servers/O"][-1]
+        for tags in seen.values():
+            assert len(set(tags)) == len(tags)
+
+    def test_what_a_server_repeats_changes_no_tag(
+        self, client: FlaskClient, directory: Directory, clock: FakeClock
+    ) -> None:
+        for path in ("/servers", "/servers/O", "/servers/O/namespaces", "/namespaces"):
+            directory.record(origin("O", "/x"), 60)
+            before = client.get(ROOT + path).headers["ETag"]
+            clock.advance(30)
+            directory.record(origin("O", "/x"), 60)
+            headers = {"If-None-Match": before}
+            assert client.get(ROOT + path, headers=headers).status_code == 304
+
+    def test_two_workers_that_know_the_same_give_it_the_same_tag(self) -> None:
+        tags = []
+        for names in ("OPQ", "QOP"):
+            other = Directory()
+            for name in names:
+                other.record(origin(name, "/x", f"/{name}"), 60)
+            pages = Pages(lambda other=other: other.snapshot().servers)  # type: ignore[misc]
+            tags.append(([page.digest for page in pages.get().values()], merged(pages.get(), None).listing.tag))
+        assert tags[0] == tags[1]
 
 
 class TestWriting:
     """That nothing is written twice is what makes the listings of a large federation bearable."""
 
-    def test_only_who_said_something_new_is_written_again(self, directory: Directory) -> None:
-        pages = Pages()
+    @pytest.fixture
+    def pages(self, directory: Directory) -> Pages:
+        return Pages(lambda: directory.snapshot().servers)
+
+    def test_only_who_said_something_new_is_written_again(self, directory: Directory, pages: Pages) -> None:
         for server in (origin("A", "/x"), origin("B", "/x"), cache("C", "/x")):
             directory.record(server, 60)
-        before = pages.of(directory.snapshot())
+        before = pages.get()
         directory.record(origin("B", "/y"), 60)
-        after = pages.of(directory.snapshot())
-        assert [one is other for one, other in zip(before, after, strict=True)] == [True, False, True]
-        assert pages.of(directory.snapshot()) is after
+        after = pages.get()
+        same = [one is other for one, other in zip(before.values(), after.values(), strict=True)]
+        assert same == [True, False, True]
+        assert pages.get() is after
 
-    def test_servers_that_serve_the_same_share_their_text(self, directory: Directory) -> None:
-        shared = (namespace("/x"), namespace("/y"))
-        for server in (cache("A", *shared), cache("B", *shared), cache("C", shared[0])):
+    def test_a_filter_that_comes_or_goes_is_nothing_to_them(self, directory: Directory, pages: Pages) -> None:
+        directory.record(origin("A", "/x"), 60)
+        before, snapshot = pages.get(), directory.snapshot()
+        directory.set_filtered(Filtered(frozenset({"A"}), 1))
+        assert directory.snapshot() is not snapshot
+        assert pages.get() is before
+
+    def test_servers_that_serve_the_same_share_their_text(self, directory: Directory, pages: Pages) -> None:
+        shared = (namespace("/x"), namespace("/z"), namespace("/y"))
+        other = (shared[0], namespace("/w"), shared[2])
+        for server in (cache("A", *shared), cache("B", *shared), cache("C", shared[0]), cache("D", *other)):
             directory.record(server, 60)
-        a, b, c = Pages().of(directory.snapshot())
-        assert a.prefixes is b.prefixes
-        assert a.prefixes == '["/x","/y"]'
-        assert c.prefixes == '["/x"]'
+        a, b, c, d = pages.get().values()
+        assert a.served is b.served
+        assert a.served.prefixes == b'["/x","/z","/y"]'
+        assert (c.served.prefixes, d.served.prefixes) == (b'["/x"]', b'["/x","/w","/y"]')
+        assert b.served.listing() is a.served.listing()
 
-    def test_namespaces_are_put_together_once_for_each_snapshot(
-        self, directory: Directory, monkeypatch: pytest.MonkeyPatch
+    def test_a_namespace_is_written_once_for_all_servers_and_again_only_when_it_changes(
+        self, directory: Directory, pages: Pages, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         written: list[str] = []
-        real = ui_pages.namespace_text
+        real = ui_pages.namespace_head
 
-        def counted(one: NamespaceAd) -> str:
+        def counted(one: NamespaceAd) -> bytes:
             written.append(one.path)
             return real(one)
 
-        monkeypatch.setattr(ui_pages, "namespace_text", counted)
+        monkeypatch.setattr(ui_pages, "namespace_head", counted)
         shared = (namespace("/x"), namespace("/y"))
         servers: list[ServerAd] = [cache(f"C{number}", *shared) for number in range(50)]
         for server in servers:
             directory.record(server, 60)
-        pages, merged = Pages(), Merged()
-        now = directory.snapshot()
+        listing = Once(pages.get, merged)
         for _ in range(3):
-            assert len(list(merged.of(now, pages.of(now)))) == 2
+            assert len(json.loads(b"".join(listing.get().listing.pieces))) == 2
         assert written == ["/x", "/y"]
+        before = listing.get()
+        directory.record(cache("C7", *shared, status="warning"), 60)
+        assert listing.get() is before
+        directory.record(cache("C8", *shared, "/z"), 60)
+        assert [one["path"] for one in json.loads(b"".join(listing.get().listing.pieces))] == ["/x", "/y", "/z"]
+        assert written == ["/x", "/y", "/z"]
+
+    @pytest.mark.parametrize("count", [0, 1, 31, 32, 33, 64, 65])
+    def test_however_many_there_are_it_is_one_array(self, directory: Directory, pages: Pages, count: int) -> None:
+        for number in range(count):
+            directory.record(origin(f"O{number}", f"/{number:02}"), 60)
+        listing = merged(pages.get(), None).listing
+        body = b"".join(listing.pieces)
+        assert [one["path"] for one in json.loads(body)] == [f"/{number:02}" for number in range(count)]
+        assert listing.length == len(body)
+
+    def test_downtimes_are_written_when_they_change(
+        self, client: FlaskClient, known: Known, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        written: list[object] = []
+
+        def counted(value: object) -> bytes:
+            written.append(value)
+            return rendered.to_bytes(value)
+
+        monkeypatch.setattr(director_ui, "to_bytes", counted)
+        for number in (1, 1, 2, 2):
+            known.announced = tuple(Downtime(id=str(one)) for one in range(number))
+            assert len(json.loads(client.get(f"{ROOT}/downtimes").data)) == number
+        assert len(written) == 1 + 2
+
+    @pytest.mark.parametrize(("number", "text"), [(1, b'"ioLoad":1,'), (1.0, b'"ioLoad":1.0,')])
+    def test_numbers_that_are_equal_and_look_different_are_not_taken_for_each_other(
+        self, number: float, text: bytes
+    ) -> None:
+        assert text in director_ui._told("", "OK", number, 1.0, 0)
+
+    def test_facts_that_are_alike_are_told_once(self, client: FlaskClient, directory: Directory) -> None:
+        director_ui._told.cache_clear()
+        for number in range(20):
+            directory.record(origin(f"O{number}", "/x"), 60)
+        client.get(f"{ROOT}/servers")
+        client.get(f"{ROOT}/servers")
+        assert director_ui._told.cache_info().misses == 20  # `health` names each server here
+        assert director_ui._told.cache_info().maxsize == director_ui.MAX_FACTS
 
 
 def test_whom_to_turn_to(get: Get) -> None:

@@ -1,18 +1,30 @@
 """Laws of advertisements as bytes."""
 
+import json
 import zlib
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from director_wsgi.federation.ads import parse_ad
 from director_wsgi.federation.downtimes import Downtime
 from director_wsgi.federation.models import Coordinate, NamespaceAd, ServerAd, ServerKind, TokenGeneration, TokenIssuer
 from director_wsgi.federation.store import codec
 from director_wsgi.federation.store.codec import UnreadableBody, decode_ad, encode_ad
 from tests.make import READS, cache, namespace
+
+
+def packed(head: str | bytes, *lines: str | bytes) -> bytes:
+    """A body in the form of this version that says just this."""
+    first, rest = (
+        zlib.compress(b"\n".join(text.encode() if isinstance(text, str) else text for text in texts))
+        for texts in ([head], lines)
+    )
+    return bytes((codec.VERSION,)) + len(first).to_bytes(4, "big") + first + rest
+
 
 DEGREES = st.floats(allow_nan=False, allow_infinity=False)
 ADS = st.builds(
@@ -60,6 +72,48 @@ def test_equal_namespaces_of_different_servers_are_one_object_again() -> None:
     assert one.namespaces[0].wire == wire
 
 
+def test_a_namespace_from_the_store_is_the_one_that_its_sender_has_sent() -> None:
+    element = {"Caps": {"Read": True}, "path": "/sent-and-stored"}
+    text = json.dumps({"data-url": "https://c", "namespaces": [element]})
+    sent = parse_ad(text.encode(), ServerKind.CACHE).ad
+    body = encode_ad(sent)
+    assert decode_ad(body).namespaces[0] is sent.namespaces[0]
+    del sent
+    stored = decode_ad(body)  # and the other way round
+    assert parse_ad(text.encode(), ServerKind.CACHE).ad.namespaces[0] is stored.namespaces[0]
+
+
+def long_cache(name: str) -> ServerAd:
+    return cache(name, *(namespace(f"/long/{number}", wire=f'{{"path":"/long/{number}"}}') for number in range(1000)))
+
+
+def test_a_list_that_is_known_is_neither_put_together_nor_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = long_cache("A")
+    first = encode_ad(one)
+    held = decode_ad(first)
+
+    def fail(_value: object) -> str:
+        raise AssertionError("done again")
+
+    monkeypatch.setattr(codec, "_pack_namespace", fail)
+    monkeypatch.setattr(codec, "_namespace", fail)
+    second = encode_ad(replace(one, name="B"))
+    found = decode_ad(second)
+    assert (found.name, held.name) == ("B", "A")
+    assert found == replace(one, name="B")
+    assert all(x is y for x, y in zip(found.namespaces, held.namespaces, strict=True))
+
+
+def test_lists_that_were_written_are_few_and_small(monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(codec.WRITTEN + 2):
+        encode_ad(long_cache(f"{number}"))
+    assert len(codec._written._bodies) == codec.WRITTEN
+    held = set(codec._written._bodies)
+    monkeypatch.setattr(codec, "MAX_WRITTEN_CHARS", 10_000)
+    encode_ad(long_cache("too long"))
+    assert set(codec._written._bodies) == held
+
+
 def test_namespaces_are_forgotten_with_the_last_advertisement_that_holds_them() -> None:
     held = decode_ad(encode_ad(cache("A", "/held-by-nobody-else")))
     assert held.namespaces[0] in codec._known.values()
@@ -69,7 +123,12 @@ def test_namespaces_are_forgotten_with_the_last_advertisement_that_holds_them() 
 
 @given(st.binary(max_size=200))
 def test_no_bytes_raise_anything_but_unreadable(body: bytes) -> None:
-    for tried in (body, bytes((codec.VERSION,)) + body, bytes((codec.VERSION,)) + zlib.compress(body)):
+    for tried in (
+        body,
+        bytes((codec.VERSION,)) + body,
+        packed(body),
+        packed(codec._dump(codec._pack_head(cache("A"))), b"x" + body),
+    ):
         with pytest.raises(UnreadableBody):
             decode_ad(tried)
 
@@ -89,9 +148,8 @@ def test_a_value_of_another_type_is_unreadable_or_taken_as_it_is(
     head[at % len(head)] = value
     line[namespace_at] = other
     for values in ([head], [codec._pack_head(cache("A")), line], [value], [codec._pack_head(cache("A")), other]):
-        lines = "\n".join(map(codec._dump, values)).encode()
         try:
-            found = decode_ad(bytes((codec.VERSION,)) + zlib.compress(lines))
+            found = decode_ad(packed(*map(codec._dump, values)))
         except UnreadableBody:
             continue
         assert decode_ad(encode_ad(found)) == found or "nan" in repr(found)
@@ -117,7 +175,7 @@ def test_a_value_of_another_type_is_unreadable(field: str, value: object) -> Non
     head = codec._pack_head(cache("A"))
     head[[each.name for each in fields(ServerAd) if each.name != "namespaces"].index(field)] = value
     with pytest.raises(UnreadableBody):
-        decode_ad(bytes((codec.VERSION,)) + zlib.compress(codec._dump(head).encode()))
+        decode_ad(packed(codec._dump(head)))
 
 
 @pytest.mark.parametrize("cut", [0, 1, 2, 10, -1])
@@ -142,12 +200,14 @@ def test_no_body_becomes_larger_than_an_advertisement_can_be(monkeypatch: pytest
 
 def test_nesting_without_end_is_unreadable() -> None:
     with pytest.raises(UnreadableBody):
-        decode_ad(bytes((codec.VERSION,)) + zlib.compress(b"[" * 1_000_000))
+        decode_ad(packed(b"[" * 1_000_000))
+    with pytest.raises(UnreadableBody):
+        decode_ad(packed(codec._dump(codec._pack_head(cache("A"))), b"[" * 1_000_000))
 
 
 def test_the_form_of_this_version() -> None:
     """If this fails, the models have changed: a new `VERSION`, and new lists here."""
-    assert codec.VERSION == 1
+    assert codec.VERSION == 2
 
     def names(cls: Any) -> str:
         return " ".join(field.name for field in fields(cls))

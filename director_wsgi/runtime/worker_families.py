@@ -1,0 +1,41 @@
+"""Where a worker runs and how many clients it has, as metrics."""
+
+import os
+from collections.abc import Iterator
+from typing import Final
+
+from prometheus_client.metrics_core import Metric
+
+from director_wsgi.runtime.balance import register
+from director_wsgi.runtime.metrics import counter, gauge
+from director_wsgi.runtime.pages import Across
+
+WANDERS: Final = -1
+"""Stands for a worker that is bound to no processor."""
+
+
+def families() -> Iterator[Metric]:
+    """Those of this worker, as it is now."""
+    processors = os.sched_getaffinity(0)
+    yield gauge(
+        "director_wsgi_worker_core",
+        "The processor that the worker is bound to; -1: it may run on several.",
+        (),
+        [((), min(processors) if len(processors) == 1 else WANDERS)],
+        across=Across.EACH,
+    )
+    share = register.own
+    yield gauge(
+        "director_wsgi_worker_connections",
+        "Connections of clients that the worker has, idle ones included.",
+        (),
+        [((), share.connections)],
+        across=Across.EACH,
+    )
+    yield counter(
+        "director_wsgi_balance_total",
+        "What workers did to have as many connections as the others. left: the next connection was left to them for a "
+        "moment; parted: a client was told to come again, with its answer.",
+        ("how",),
+        [(("left",), share.left), (("parted",), share.parted)],
+    )
