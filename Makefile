@@ -73,6 +73,10 @@ $(CLIENTS)/.installed: tests/e2e/clients.lock
 bench: install ## first figures, as ratios; JSON in benchmarks/results
 	$(BIN)/python -m benchmarks
 
+.PHONY: profile
+profile: install ## where a worker's time goes under three loads; flame graphs in benchmarks/results
+	$(BIN)/python -m benchmarks.profiles
+
 .PHONY: lock
 lock: install ## compile requirements.lock from setup.cfg
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --extra dev --no-emit-index-url --custom-compile-command 'make lock' -o requirements.lock setup.cfg

@@ -14,11 +14,14 @@ from benchmarks import (
     advertisement,
     federations,
     head,
+    latency,
     listings,
     lookups,
+    memory,
     redirects,
     reloads,
     snapshots,
+    start,
     stats,
     tracing,
     workers,
@@ -31,6 +34,9 @@ from director_wsgi.demo.openloop import LoadFailedError
 RESULTS = Path(__file__).resolve().parent / "results"
 ALL = (
     "redirects",
+    "latency",
+    "memory",
+    "start",
     "lookups",
     "listings",
     "advertisement",
@@ -86,6 +92,12 @@ def _run(name: str, options: argparse.Namespace, folder: Path) -> list[Figure]:
     if name == "redirects":
         seconds = options.seconds or (0.5 if quick else 1.5)
         return redirects.measure(folder, _say, rounds=2 if quick else 5, seconds=seconds, sizes=sizes)
+    if name == "latency":
+        return latency.measure(folder, _say, rounds=2 if quick else 7, seconds=3.0 if quick else 10.0)
+    if name == "memory":
+        return memory.measure(folder, _say, sizes=sizes)
+    if name == "start":
+        return start.measure(folder, _say, rounds=3 if quick else 9)
     if name == "lookups":
         return lookups.measure(_say, rounds=3 if quick else 9, sizes=sizes)
     if name == "listings":
@@ -144,7 +156,7 @@ def _end(_signal: int, _frame: FrameType | None) -> NoReturn:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
-        description="First figures of the director, each beside something run in the same call. Some twenty minutes.",
+        description="Figures of the director, each beside something run in the same call. Some forty minutes.",
     )
     parser.add_argument("--only", action="append", choices=ALL, help="only this group; may be repeated")
     parser.add_argument(

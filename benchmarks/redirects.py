@@ -193,9 +193,10 @@ def _flatness(series: Sequence[_Series]) -> list[Figure]:
     """How much dearer the largest federation's redirects are than the smallest one's."""
     made = []
     for clients in Clients:
-        first, *_, last = [one for one in series if one.clients is clients]
-        if first is last:
+        alike = [one for one in series if one.clients is clients]
+        if len(alike) == 1:
             continue
+        first, last = alike[0], alike[-1]
         made.append(
             figure(
                 f"redirects, {first.size.name} over {last.size.name}, {clients}",

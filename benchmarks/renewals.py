@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -136,10 +136,11 @@ def _ad(kind: str, made: Json, namespaces: bytes) -> _Ad:
 def _ads(size: Size) -> Iterator[_Ad]:
     """Of every server; the caches are spread among the origins."""
     of_caches = federations.encode(federations.cache_ad(size, 0)["namespaces"])
+    without = replace(size, namespaces=0)
     for number, origin in enumerate(federations.origin_ads(size)):
         yield _ad("Origin", origin, federations.encode(origin["namespaces"]))
         for cache in range(number * size.caches // size.origins, (number + 1) * size.caches // size.origins):
-            yield _ad("Cache", federations.cache_ad(size, cache), of_caches)
+            yield _ad("Cache", federations.cache_ad(without, cache), of_caches)
 
 
 @contextmanager

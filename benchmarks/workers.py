@@ -1,4 +1,4 @@
-"""What several workers give, and what their ends cost: rates, how soon all know what one has taken, deaths, reloads.
+"""What several workers give, and what their ends cost: rates, the spread of clients, visibility, deaths, reloads.
 
 The rates are those of directors that know a federation from the start; all of them are up the whole time and get their
 rounds in turn. For the rest a director of two workers learns from advertisements, and its clients come at their
@@ -18,17 +18,25 @@ from benchmarks.federations import Clients
 from benchmarks.figures import Figure, figure
 from benchmarks.load import Generator, Order, Round, generator
 from benchmarks.server import Server, serving
+from director_wsgi.runtime.balance import TOO_MANY
 from tests.process.fleet import Fleet, load, wrong
 from tests.process.fleet import Server as Advertiser
+from tests.process.kept import Kept
 
 Say = Callable[[str], None]
 
 NUMBERS = (1, 2, 4)
-AIM_OF_TWO = 1.7
+AIM_OF_TWO = 1.8
 VISIBLE_AIM_MS = 50.0
 RECOVERY_AIM_S = 2.0
 CONNECTIONS = 48
 """For each worker: so many that each has some whatever chance decides, and all have a place in one."""
+
+KEPT = 32
+"""Clients that keep their connections, to be spread."""
+
+EVEN_AIM = 1.25
+"""The busiest worker has at most so many times its share of the connections."""
 
 RATE_PER_S = 100.0
 GIVE_UP_S = 5.0
@@ -47,6 +55,9 @@ def measure(folder: Path, say: Say, *, quick: bool = False) -> list[Figure]:
     """
     rounds, seconds, ends, hups, ads = (2, 0.5, 2, 3, 30) if quick else (7, 1.5, 7, 20, 300)
     made = _rates(_made(folder / "rates"), say, rounds=rounds, seconds=seconds)
+    for number in NUMBERS[1:]:
+        say(f"workers: {KEPT} clients over {number} workers")
+        made += spread(_made(folder / f"spread-{number}"), number, rounds)
     with ExitStack() as stack:
         fleet = Fleet(_made(folder / "fleet"), stack, 2)
         servers = fleet.servers(5)
@@ -87,7 +98,7 @@ def _rates(folder: Path, say: Say, *, rounds: int, seconds: float) -> list[Figur
             say(f"workers: rates, round {turn + 1} of {rounds}")
             for number, server in servers.items():
                 series[number].append(_round(generating, number, server, seconds))
-    return [_rate(number, series) for number in NUMBERS]
+    return [*(_rate(number, series) for number in NUMBERS), _two_over_one(series)]
 
 
 def _round(generating: Generator, number: int, server: Server, seconds: float) -> Round:
@@ -111,7 +122,6 @@ def _rate(number: int, series: dict[int, list[Round]]) -> Figure:
         [one.per_s for one in rounds],
         ratios=[] if number == 1 else [a.per_s / b.per_s for a, b in zip(rounds, single, strict=True)],
         beside="" if number == 1 else "one worker",
-        at_least=AIM_OF_TWO if number == 2 else None,
         note="THE MACHINE WAS BUSY" if statistics.median(one.server_share for one in single) < 0.9 else "",
         details={
             "CPU us": statistics.median(one.cpu_us for one in rounds),
@@ -122,6 +132,70 @@ def _rate(number: int, series: dict[int, list[Round]]) -> Figure:
             "generator's": statistics.median(one.generator_share for one in rounds),
         },
     )
+
+
+def _two_over_one(series: dict[int, list[Round]]) -> Figure:
+    """What two workers would do with a core each, and nobody else on it, over what one does.
+
+    Their rates cannot tell on two cores, where the load generator takes a third of both. What can: how much dearer a
+    redirect is to each of two.
+    """
+    return figure(
+        "two workers over one, by the CPU time of a redirect",
+        "x",
+        [2 * one.cpu_us / two.cpu_us for one, two in zip(series[1], series[2], strict=True)],
+        at_least=AIM_OF_TWO,
+        details={"by rates": statistics.median(b.per_s / a.per_s for a, b in zip(series[1], series[2], strict=True))},
+    )
+
+
+# How evenly clients are spread.
+
+
+def spread(folder: Path, number: int, rounds: int) -> list[Figure]:
+    """How evenly clients that come all at once are spread, and how soon they are again after the death of a worker.
+
+    The application is the one that redirects are compared with, since what spreads connections is below it.
+    """
+    share = KEPT / number
+    connections, answers, even_after_s = [], [], []
+    with serving("benchmarks.bare:application", folder, workers=number) as server:
+        master = _parent(server.pid)
+        for _ in range(rounds):
+            with Kept(server.port, KEPT) as clients:
+                clients.ask(1.0)
+                has, answered = clients.spread(_children(master))
+                connections.append(has[-1] / share)
+                answers.append(answered[-1] * number / max(sum(answered), 1))
+                os.kill(_children(master)[0], signal.SIGKILL)
+                killed_at = time.monotonic()
+                while _is_uneven(clients, master, share) and time.monotonic() < killed_at + 2 * GIVE_UP_S:
+                    clients.ask(0.1)
+                even_after_s.append(time.monotonic() - killed_at)
+    return [
+        figure(
+            f"connections of the busiest of {number} workers, over its share",
+            "x",
+            connections,
+            at_most=EVEN_AIM,
+            details={"answers over its share": statistics.median(answers)},
+            note=f"{KEPT} clients at once",
+        ),
+        figure(f"kill -9 of one of {number} workers until clients are spread again", "s", even_after_s, at_most=3.0),
+    ]
+
+
+def _is_uneven(clients: Kept, master: int, share: float) -> bool:
+    has, _ = clients.spread(_children(master))
+    return sum(has) < KEPT or has[-1] >= share + TOO_MANY
+
+
+def _parent(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def _children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 # How soon all know.

@@ -17,6 +17,7 @@ from director_wsgi.limits.deadline import wall as system_wall
 from director_wsgi.limits.lanes import Lanes
 from director_wsgi.provisioning import adopt, provision
 from director_wsgi.routes import Kept
+from director_wsgi.runtime.at_once import AT_ONCE
 from director_wsgi.runtime.config import Config
 from director_wsgi.runtime.generations import Generation, Generations, Holdings
 from director_wsgi.runtime.log import set_level
@@ -33,11 +34,12 @@ from director_wsgi.web import (
     state_families,
     tracing_families,
 )
+from director_wsgi.web.entrance import Entrance
 from director_wsgi.web.long_answers import share_of
 from director_wsgi.web.probes import Probes
 
 if TYPE_CHECKING:
-    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 __all__ = ["Director", "Served", "create_app"]
 
@@ -52,10 +54,12 @@ class Served:
     Attributes:
         serving: The parts beneath the routes.
         application: The routes.
+        entrance: Before them.
     """
 
     serving: Serving
     application: Flask
+    entrance: Entrance
 
 
 def create_app(
@@ -114,8 +118,10 @@ def create_app(
         return generations.current.number
 
     app = Flask("director_wsgi", static_folder=None)
+    doorway = Doorway(generations)
     app.extensions |= {"director": director, "generations": generations, "probes": kept.probes, "reload": reload}
-    app.wsgi_app = Doorway(generations)  # type: ignore[method-assign]
+    app.extensions[AT_ONCE] = doorway.answer_at_once
+    app.wsgi_app = doorway  # type: ignore[method-assign]
     return app
 
 
@@ -134,6 +140,17 @@ class Doorway:
             generation.leave()
             raise
         return _Held(body, generation)
+
+    def answer_at_once(self, environ: "WSGIEnvironment") -> "WSGIApplication | None":
+        """What says the answer, all of it, if nothing has to be waited for; else None, and nothing has happened.
+
+        For the thread that reads requests, which may not wait.
+        """
+        generation = self._generations.enter()
+        try:
+            return generation.value.entrance.answer_at_once(environ)
+        finally:
+            generation.leave()
 
 
 class _Held:
@@ -161,10 +178,10 @@ def _make(
     config: Config, holdings: Holdings, *, director: Director, kept: Kept, clock: Clock, wall: WallClock
 ) -> Served:
     serving = provision(director, config, holdings)
-    application = routes.build(
+    application, entrance = routes.build(
         config, serving.resolver, serving.tracer, director=director, kept=kept, clock=clock, wall=wall
     )
-    return Served(serving=serving, application=application)
+    return Served(serving=serving, application=application, entrance=entrance)
 
 
 def _adopt(served: Served, *, director: Director, kept: Kept) -> None:

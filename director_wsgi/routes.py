@@ -70,8 +70,8 @@ def build(
     kept: Kept,
     clock: Clock,
     wall: WallClock,
-) -> Flask:
-    """The application that answers by `config`.
+) -> tuple[Flask, Entrance]:
+    """The application that answers by `config`, and its entrance.
 
     Args:
         config: Checked.
@@ -136,8 +136,9 @@ def build(
     answers = app.wsgi_app if tracer is None else tracing.noting_route(app.wsgi_app)
     guarded = partial(LongAnswers, lanes=kept.long_answers, proxies=proxies, clock=clock)
     front = Front(answering, taken_by_others(app.url_map, besides=redirects.ENDPOINT), guarded)
-    app.wsgi_app = Entrance(guarded(answers), tracer, front.answer)  # type: ignore[method-assign]
-    return app
+    entrance = Entrance(guarded(answers), tracer, front.answer)
+    app.wsgi_app = entrance  # type: ignore[method-assign]
+    return app, entrance
 
 
 def metrics_guard(config: Config, director: Director, wall: WallClock) -> Guard | None:

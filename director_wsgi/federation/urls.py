@@ -1,9 +1,12 @@
 """URLs of objects at servers."""
 
+import re
 from urllib.parse import quote
 
 PATH_SAFE = "/$&+,:;=@"
 """What Go leaves as it is in a path, beside letters, digits, `_`, `.`, `-` and `~`."""
+
+_SAFE = re.compile(rf"[A-Za-z0-9_.~{re.escape(PATH_SAFE)}-]*")
 
 
 def quote_path(path: str) -> str:
@@ -14,4 +17,4 @@ def quote_path(path: str) -> str:
 
     Source: Go `url.URL.String`.
     """
-    return quote(path, safe=PATH_SAFE, errors="surrogateescape")
+    return path if _SAFE.fullmatch(path) else quote(path, safe=PATH_SAFE, errors="surrogateescape")

@@ -7,6 +7,7 @@ import ipaddress
 import math
 import random
 from collections.abc import Sequence
+from functools import lru_cache
 
 from director_wsgi.federation.models import Coordinate
 
@@ -39,6 +40,13 @@ def parse_coordinate(header: str) -> Coordinate | None:
 
     Blanks do not matter, unknown keys are allowed, keys are lower-case.
     """
+    return _usual_coordinate(header) if len(header) <= _USUAL_LENGTH else _coordinate(header)
+
+
+_USUAL_LENGTH = 64
+
+
+def _coordinate(header: str) -> Coordinate | None:
     values: dict[str, str] = {}
     for part in header.replace(" ", "").split(","):
         key, equals, value = part.partition("=")
@@ -52,6 +60,9 @@ def parse_coordinate(header: str) -> Coordinate | None:
     if not (abs(latitude) <= 90 and abs(longitude) <= 180):  # NaN fails this too
         return None
     return Coordinate(latitude=latitude, longitude=longitude)
+
+
+_usual_coordinate = lru_cache(maxsize=4096)(_coordinate)  # a client says the same with each of its requests
 
 
 def parse_address(address: str) -> Address | None:

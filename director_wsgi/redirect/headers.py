@@ -6,6 +6,7 @@ Source: Pelican `director/director.go:generateRedirectResponse`, `getRedirectURL
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 
 from director_wsgi.federation.models import NamespaceAd, ServerAd
 from director_wsgi.federation.snapshot import Source
@@ -59,13 +60,22 @@ def link(servers: Sequence[ServerAd], quoted_path: str, depth: int) -> str:
         depth: Components below the namespace. XRootD caches cut that many from the URL to learn where the namespace
             lives, and ask nobody for a minute: a wrong number sends them astray.
     """
-    path, tail = _whole(quoted_path), f"; depth={depth}"
-    return ", ".join(
-        [
-            f'<{_whole(server.base_url)}{path}>; rel="duplicate"; pri={priority}{tail}'
-            for priority, server in enumerate(servers[:MAX_SERVERS], start=1)
-        ]
-    )
+    piece = _piece if depth <= _USUAL_DEPTH else _piece.__wrapped__
+    named = servers[:MAX_SERVERS]
+    pieces = [piece(position, depth, server.base_url) for position, server in enumerate(named)]
+    return _whole(quoted_path).join([*pieces, piece(len(named), depth, None)])
+
+
+_USUAL_DEPTH = 16
+
+
+@lru_cache(maxsize=8192)
+def _piece(position: int, depth: int, base_url: str | None) -> str:
+    """What stands between two paths in a Link header: the end of one entry, and the URL that begins the next."""
+    before = f'>; rel="duplicate"; pri={position}; depth={depth}' if position else ""
+    if base_url is None:
+        return before
+    return f"{before}, <{_whole(base_url)}" if position else f"<{_whole(base_url)}"
 
 
 def _whole(url: str) -> str:

@@ -24,9 +24,10 @@ CoresOf = Callable[[Collection[int]], Mapping[int, int]]
 
 
 def is_bound(pinning: str, workers: int, processors: int) -> bool:
-    """Whether workers are to be bound, one to a processor.
+    """Whether workers are to be bound, each to a processor.
 
-    Two that share one are slower than two that wander, so `auto` says no where there are more workers.
+    Where there are more workers, some would share a processor while others have one for themselves, and all have as
+    many clients: then `auto` leaves it to the kernel.
     """
     return pinning == "on" or (pinning == "auto" and workers <= processors)
 

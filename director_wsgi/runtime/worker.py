@@ -17,6 +17,8 @@ These things differ from the class below it:
   ends what can go on: gthread's worker dies of the one, and gunicorn stops the whole service for the other.
 * The connections of clients are spread evenly over the workers (`balance`).
 * The `Server` header, which an application cannot set under gunicorn.
+* Head and body of a short answer leave together (`runtime.response`).
+* What needs no waiting is answered by the main thread itself (`runtime.at_once`).
 """
 
 import contextlib
@@ -36,10 +38,11 @@ from typing import Any
 from gunicorn import util
 from gunicorn.http import errors, message, wsgi
 from gunicorn.workers import gthread
-from gunicorn.workers.gthread import _DEFER, DEFAULT_WORKER_DATA_TIMEOUT, ThreadWorker
+from gunicorn.workers.gthread import _DEFER, DEFAULT_WORKER_DATA_TIMEOUT
 
 from director_wsgi import __version__
-from director_wsgi.runtime import start
+from director_wsgi.runtime import response, start
+from director_wsgi.runtime.at_once import AtOnceWorker
 from director_wsgi.runtime.balance import register
 from director_wsgi.runtime.sockets import InvalidBody
 
@@ -165,12 +168,13 @@ def _pause(seconds: float) -> None:
     threading.Event().wait(seconds)
 
 
-class DirectorWorker(ThreadWorker):  # type: ignore[misc]
+class DirectorWorker(AtOnceWorker):
     """See the module. One main thread accepts and waits for idle connections; a pool of threads runs requests."""
 
     def init_process(self) -> None:
         """Main thread, after the fork."""
         wsgi.SERVER = SERVER
+        response.install()
         message.RFC9112_TARGET_INVALID = TARGET_INVALID
         gthread.STOP_KEEPALIVE_LINGER = KEPT_AT_THE_END_S
         self.last_shortage_at = -SHORTAGE_LOGGED_S
@@ -235,6 +239,10 @@ class DirectorWorker(ThreadWorker):  # type: ignore[misc]
                 util.close_graceful(conn.sock, timeout=linger_s, max_drain=LINGER_BYTES)
             conn.has_ended = True
         return kept
+
+    def may_answer_at_once(self) -> bool:
+        """Main thread. Not if there are too many connections, one of which may have to be told to come again."""
+        return not self.share.has_too_many and super().may_answer_at_once()
 
     def handle_request(self, req: Any, conn: Any) -> Any:
         """Handler thread. Calls the application and writes its answer; true if the connection may be kept."""

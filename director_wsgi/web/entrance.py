@@ -17,7 +17,7 @@ from werkzeug.routing import BaseConverter, Rule
 
 from director_wsgi.errors import BadRequest
 from director_wsgi.redirect.paths import clean, split_target
-from director_wsgi.runtime import log
+from director_wsgi.runtime import at_once, log
 from director_wsgi.runtime.tracing.tracer import Tracer
 from director_wsgi.web import tracing
 from director_wsgi.web.responses import error_response
@@ -119,6 +119,23 @@ class Entrance:
         finally:
             log.job_id.reset(token)
 
+    def answer_at_once(self, environ: "WSGIEnvironment") -> "WSGIApplication | None":
+        """What says the answer if the front has one; None, and nothing has happened, if the request is for `__call__`.
+
+        A request that may be traced is, since its trace begins there.
+        """
+        if self._front is None or self._tracer is not None:
+            return None
+        job_id = environ[JOB_ID] = job_id_of(environ)
+        token = log.job_id.set(job_id)
+        try:
+            path, query = split_target(_raw_target(environ))
+            return self._front(environ, Target(clean(path), query))
+        except BadRequest:
+            return None
+        finally:
+            log.job_id.reset(token)
+
     def _answer_traced(
         self, tracer: Tracer, environ: "WSGIEnvironment", start_response: "StartResponse", job_id: str
     ) -> Iterable[bytes]:
@@ -146,6 +163,7 @@ class Entrance:
         target = environ[TARGET] = Target(path, query)
         answer = self._front(environ, target) if self._front else None
         if answer is not None:
+            at_once.note()
             if self._tracer is not None:
                 environ[tracing.ROUTE] = tracing.object_route(path)
             return answer(environ, start_response)

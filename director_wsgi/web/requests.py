@@ -21,6 +21,8 @@ Environ = Mapping[str, Any]
 Query = tuple[tuple[str, str], ...]
 """Names and values, decoded, in order."""
 
+_NO_NAMES: Mapping[str, str] = {}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestReader:
@@ -55,7 +57,7 @@ class RequestReader:
         why_not = refusal(user_agent)
         if why_not:
             raise BadRequest(_invalid(f"version compatibility check failed: {why_not}", job_id))
-        names = dict(reversed(query))  # of several the first counts
+        names = dict(reversed(query)) if query else _NO_NAMES  # of several the first counts
         if "directread" in names and "prefercached" in names:
             raise BadRequest(
                 _invalid(

@@ -141,21 +141,21 @@ _STATUS_LINES = {status: f"{status} {HTTP_STATUS_CODES[status].upper()}" for sta
 
 def written(request: ObjectRequest, redirection: Redirection) -> Written:
     """A redirection, written: 307, the debug body, or 200 where the client wants no redirect."""
-    headers = [*CORS, *redirection.headers]
+    headers = [*CORS, *[header if header[1].isascii() else _in_latin1(header) for header in redirection.headers]]
     status, text = 307, ""
     if redirection.debug is not None:
-        headers += [("Location", redirection.location), ("Content-Type", "application/json")]
+        headers += [_in_latin1(("Location", redirection.location)), ("Content-Type", "application/json")]
         text = to_json(redirection.debug)
     elif not request.wants_redirect:
         status = 200
     else:
-        headers.append(("Location", redirection.location))
+        headers.append(_in_latin1(("Location", redirection.location)))
         if request.method in _SHOWN:
             headers.append(("Content-Type", "text/html; charset=utf-8"))
             text = f'<a href="{escape(redirection.location)}">Temporary Redirect</a>.\n\n'
     body = text.encode("utf-8", "replace")
     headers.append(("Content-Length", str(len(body))))
-    return Written(status, [(name, _latin1(value)) for name, value in headers], body)
+    return Written(status, headers, body)
 
 
 _SHOWN = frozenset({"GET", "HEAD"})
@@ -169,6 +169,7 @@ def bare_response(status: int, headers: list[tuple[str, str]]) -> Response:
     return response
 
 
-def _latin1(value: str) -> str:
-    """A header value as WSGI wants it: UTF-8 bytes, each as one character (PEP 3333)."""
-    return value if value.isascii() else value.encode("utf-8", "replace").decode("latin-1")
+def _in_latin1(header: tuple[str, str]) -> tuple[str, str]:
+    """A header as WSGI wants it: UTF-8 bytes, each as one character (PEP 3333)."""
+    name, value = header
+    return header if value.isascii() else (name, value.encode("utf-8", "replace").decode("latin-1"))

@@ -152,6 +152,9 @@ class Child:
         except subprocess.TimeoutExpired:
             raise AssertionError(f"still runs after {within_s} s:\n{self.output}") from None
 
+    def is_running(self) -> bool:
+        return self._process.poll() is None
+
     def signal(self, number: signal.Signals) -> None:
         self._process.send_signal(number)
 

@@ -241,6 +241,12 @@ class Fleet:
         )
         return self.child
 
+    def serving(self) -> Self:
+        """Start a director if none runs: for a test after one that ended it."""
+        if not self.child.is_running():
+            self.start().wait_until_ready()
+        return self
+
     def lines(self, workers: Iterable[int] | None = None) -> Lines:
         """A connection to each worker, or to each of these."""
         return Lines(self.child.port, sorted(self.child.workers() if workers is None else workers))
@@ -315,6 +321,10 @@ class Asking:
     def outcomes(self) -> list[Outcome]:
         """What became of the requests; waits for the last."""
         return self.load.outcomes()
+
+    def sent_at(self, number: int) -> float:
+        """When a request is sent, or should be, in seconds of the monotonic clock."""
+        return self.starts_at + number / self.rate_per_s
 
     def first_after(self, at: float) -> int:
         """Number of the first request that is sent after an instant."""

@@ -1,5 +1,6 @@
 """Clients that keep their connections and ask again as soon as they are answered; and which worker has how many."""
 
+import contextlib
 import selectors
 import socket
 import time
@@ -82,9 +83,11 @@ class Kept:
     def held_by(self, workers: Iterable[int]) -> dict[int, int]:
         """Which of these workers has the connection of which client."""
         inode_of = accepted(self._port)
-        found = {}
+        found: dict[int, int] = {}
         for worker in workers:
-            held = _sockets(worker)
+            held = set()
+            with contextlib.suppress(OSError):  # it has just ended
+                held = _sockets(worker)
             found |= {client.port: worker for client in self._clients if inode_of.get(client.port) in held}
         return found
 

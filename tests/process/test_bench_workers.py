@@ -24,3 +24,9 @@ def test_every_figure_of_a_fleet_can_be_taken(tmp_path: Path) -> None:
     assert refused.median == lost.median == 0
     assert refused.met
     assert lost.met
+
+
+def test_the_spread_of_clients_can_be_taken(tmp_path: Path) -> None:
+    at_once, after = workers.spread(tmp_path, 2, 1)
+    assert 1 <= at_once.median <= 2
+    assert 0 < after.median < 2 * workers.GIVE_UP_S

@@ -81,7 +81,7 @@ def test_while_it_is_full_clients_notice_nothing_and_sharing_goes_on_when_there_
         assert [server.advertise(one).status for server in others] == [200] * 3
         wait_until(lambda: warns(fleet), "a warning")
         assert all(server.is_named_by(one.get(server.target)) for server in [*servers, *others])
-        assert 'director_wsgi_state_trouble{where="shared"} 1.0' in fleet.child.ask(get("/metrics")).body.decode()
+        assert 'director_wsgi_state_trouble{where="shared"} 1.0' in one.get("/metrics").body.decode()
         memory.make_room()
         wait_until(lambda: fleet.all_know([*servers, *others]), "what had to wait is shared")
     wait_until(lambda: not warns(fleet), "the end of the warning")

@@ -23,10 +23,17 @@ pytestmark = pytest.mark.process
 SERVERS = 5
 
 
-@pytest.fixture
-def fleet(tmp_path: Path) -> Iterator[Fleet]:
+@pytest.fixture(scope="module")
+def shared_fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     with contextlib.ExitStack() as stack:
-        yield Fleet(tmp_path, stack, 1)
+        yield Fleet(tmp_path_factory.mktemp("fleet"), stack, 1)
+
+
+@pytest.fixture
+def fleet(shared_fleet: Fleet) -> Iterator[Fleet]:
+    """One for all tests: each has servers of its own in it, and may leave it ended."""
+    yield shared_fleet.serving()
+    shared_fleet.child.look_over()
 
 
 def advertised_in(file: Path) -> set[str]:
@@ -59,13 +66,6 @@ def test_a_reload_forgets_nobody(fleet: Fleet) -> None:
     census.end(fleet.child)
 
 
-def test_the_successor_of_a_worker_that_was_killed_knows_all(fleet: Fleet) -> None:
-    servers = fleet.servers(SERVERS)
-    wait_until_shared(fleet, servers)
-    kill_worker(fleet.child, fleet.child.workers()[0])
-    assert first_answers_are_right(fleet, servers)
-
-
 def statuses(fleet: Fleet) -> set[int]:
     line = Line(fleet.child.port)
     with contextlib.closing(line):
@@ -89,16 +89,9 @@ def test_a_director_that_starts_again_knows_all(fleet: Fleet) -> None:
     assert first_answers_are_right(fleet, servers)
 
 
-def test_it_does_so_even_if_everything_was_killed(fleet: Fleet) -> None:
-    servers = fleet.servers(SERVERS)
-    wait_until_shared(fleet, servers)
-    fleet.child.kill()
-    fleet.start()
-    assert first_answers_are_right(fleet, servers)
-
-
 def test_it_does_so_after_a_reboot(fleet: Fleet) -> None:
     """What is in shared memory is lost; what was learned in the last moment has been copied by then."""
+    wait_until_copied(fleet, fleet.servers(1))  # if another was killed while it copied, this one has taken its place
     servers = fleet.servers(SERVERS)
     census.end(fleet.child)
     forget_bus(fleet.child.state)
@@ -106,7 +99,58 @@ def test_it_does_so_after_a_reboot(fleet: Fleet) -> None:
     assert first_answers_are_right(fleet, servers)
 
 
-def test_it_does_so_after_a_power_cut(fleet: Fleet) -> None:
+def test_what_is_restored_lives_as_long_as_it_would_have(fleet: Fleet) -> None:
+    """An advertisement that has ended while nobody was there stays ended, and another ends when it would have."""
+    census.end(fleet.child)
+    forget_bus(fleet.child.state)
+    ended, short, long = (
+        origin(name, f"/{name}", data_url=f"https://{name}.example.org:8443") for name in ("ended", "short", "long")
+    )
+    now = time.time()
+    short_ends_at = now + 4.0
+    with contextlib.closing(SqliteStore(fleet.child.state / BACKUP_NAME)) as backup:
+        puts = [
+            Put(kind="ad", key=ad.data_url, body=b"h" + encode_ad(ad), expires_at=ends_at, granted_s=900.0)
+            for ad, ends_at in ((ended, now - 1.0), (short, short_ends_at), (long, now + 600.0))
+        ]
+        backup.put(puts, Deadline.after(5.0))
+    fleet.start()
+    line = Line(fleet.child.wait_until_ready().port)
+    with contextlib.closing(line):
+
+        def answer(name: str) -> int:
+            return line.get(f"{ORIGIN_ENDPOINT}/{name}/object").status
+
+        said = answer("short")
+        assert said == 307 or time.time() >= short_ends_at, "a start may take that long where much else is done"
+        assert (answer("long"), answer("ended")) == (307, 429)
+        wait_until(lambda: answer("short") != 307, "the end of the short one")
+        assert time.time() >= short_ends_at
+        assert answer("long") == 307
+
+
+@pytest.mark.parametrize("content", [b"SQLite format 3\0 and then nothing of the kind" * 100, b"no database" * 1000])
+def test_a_copy_that_makes_no_sense_is_set_aside(fleet: Fleet, content: bytes) -> None:
+    servers = fleet.servers(SERVERS)
+    census.end(fleet.child)
+    forget_bus(fleet.child.state)
+    before = set(fleet.child.state.iterdir())
+    (fleet.child.state / BACKUP_NAME).write_bytes(content)
+    fleet.start()
+    fleet.child.wait_until_ready()
+    fleet.child.wait_for_output("starting without it")
+    others = fleet.servers(1)
+    wait_until_copied(fleet, others)
+    assert not first_answers_are_right(fleet, servers)
+    assert first_answers_are_right(fleet, others)
+    assert [
+        file
+        for file in set(fleet.child.state.iterdir()) - before
+        if f"{BACKUP_NAME}.not-a-database-" in file.name or f"{BACKUP_NAME}.broken-" in file.name
+    ]
+
+
+def test_a_director_that_starts_again_after_a_power_cut_knows_all(fleet: Fleet) -> None:
     servers = fleet.servers(SERVERS)
     wait_until_copied(fleet, servers)
     fleet.child.kill()
@@ -124,51 +168,19 @@ def test_a_shared_memory_that_is_lost_while_it_runs_is_filled_again(fleet: Fleet
     assert first_answers_are_right(fleet, servers)
 
 
-def test_what_is_restored_lives_as_long_as_it_would_have(fleet: Fleet) -> None:
-    """An advertisement that has ended while nobody was there stays ended, and another ends when it would have."""
-    census.end(fleet.child)
-    forget_bus(fleet.child.state)
-    ended, short, long = (
-        origin(name, f"/{name}", data_url=f"https://{name}.example.org:8443") for name in ("ended", "short", "long")
-    )
-    now = time.time()
-    with contextlib.closing(SqliteStore(fleet.child.state / BACKUP_NAME)) as backup:
-        puts = [
-            Put(kind="ad", key=ad.data_url, body=b"h" + encode_ad(ad), expires_at=now + left_s, granted_s=900.0)
-            for ad, left_s in ((ended, -1.0), (short, 6.0), (long, 600.0))
-        ]
-        backup.put(puts, Deadline.after(5.0))
-    fleet.start()
-    line = Line(fleet.child.wait_until_ready().port)
-    with contextlib.closing(line):
-
-        def answer(name: str) -> int:
-            return line.get(f"{ORIGIN_ENDPOINT}/{name}/object").status
-
-        assert (answer("short"), answer("long"), answer("ended")) == (307, 307, 429)
-        wait_until(lambda: answer("short") != 307, "the end of the short one")
-        assert time.time() - now >= 6.0
-        assert answer("long") == 307
-
-
-@pytest.mark.parametrize("content", [b"SQLite format 3\0 and then nothing of the kind" * 100, b"no database" * 1000])
-def test_a_copy_that_makes_no_sense_is_set_aside(fleet: Fleet, content: bytes) -> None:
+def test_the_successor_of_a_worker_that_was_killed_knows_all(fleet: Fleet) -> None:
     servers = fleet.servers(SERVERS)
-    census.end(fleet.child)
-    forget_bus(fleet.child.state)
-    (fleet.child.state / BACKUP_NAME).write_bytes(content)
+    wait_until_shared(fleet, servers)
+    kill_worker(fleet.child, fleet.child.workers()[0])
+    assert first_answers_are_right(fleet, servers)
+
+
+def test_a_director_that_starts_again_after_everything_was_killed_knows_all(fleet: Fleet) -> None:
+    servers = fleet.servers(SERVERS)
+    wait_until_shared(fleet, servers)
+    fleet.child.kill()
     fleet.start()
-    fleet.child.wait_until_ready()
-    fleet.child.wait_for_output("starting without it")
-    others = fleet.servers(1)
-    wait_until_copied(fleet, others)
-    assert not first_answers_are_right(fleet, servers)
-    assert first_answers_are_right(fleet, others)
-    assert [
-        file
-        for file in fleet.child.state.iterdir()
-        if f"{BACKUP_NAME}.not-a-database-" in file.name or f"{BACKUP_NAME}.broken-" in file.name
-    ]
+    assert first_answers_are_right(fleet, servers)
 
 
 def test_a_worker_starts_where_no_state_can_be_kept_and_its_successor_knows_all_the_same(tmp_path: Path) -> None:

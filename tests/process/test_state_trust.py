@@ -76,21 +76,11 @@ EVENTS = (reload, kill_and_replace, start_again, start_after_reboot)
 
 
 @pytest.mark.parametrize("happens", EVENTS)
-def test_known_servers_renew_at_once_while_the_registry_is_away(fleet: Fleet, happens: Callable[[Fleet], None]) -> None:
+def test_known_servers_renew_at_once_without_a_question_and_so_while_the_registry_is_away(
+    fleet: Fleet, happens: Callable[[Fleet], None]
+) -> None:
     servers = fleet.servers(SERVERS)
     stranger = fleet.server()
-    wait_until_told(bus_path(fleet.child.state), servers)
-    fleet.registry_server.close()
-    happens(fleet)
-    with contextlib.closing(Line(fleet.child.port)) as line:
-        assert [server.advertise(line).status for server in servers] == [200] * SERVERS, "at the first try"
-        assert all(server.is_named_by(line.get(server.target)) for server in servers)
-        assert stranger.advertise(line).status == 503
-
-
-@pytest.mark.parametrize("happens", EVENTS)
-def test_the_registry_is_asked_for_nothing_that_is_known(fleet: Fleet, happens: Callable[[Fleet], None]) -> None:
-    servers = fleet.servers(SERVERS)
     wait_until_told(bus_path(fleet.child.state), servers)
     wait_until(lambda: bool(told_in(bus_path(fleet.child.state), "downtimes")), "the downtimes are stored")
     fleet.registry_requests.clear()
@@ -98,6 +88,13 @@ def test_the_registry_is_asked_for_nothing_that_is_known(fleet: Fleet, happens: 
     with contextlib.closing(Line(fleet.child.port)) as line:
         assert [server.advertise(line).status for server in servers] == [200] * SERVERS
     assert fleet.registry_requests.total() == 0
+
+    fleet.registry_server.close()
+    happens(fleet)
+    with contextlib.closing(Line(fleet.child.port)) as line:
+        assert [server.advertise(line).status for server in servers] == [200] * SERVERS, "at the first try"
+        assert all(server.is_named_by(line.get(server.target)) for server in servers)
+        assert stranger.advertise(line).status == 503
 
 
 def test_a_registry_that_hangs_keeps_no_known_server_waiting(

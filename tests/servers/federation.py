@@ -26,7 +26,7 @@ from werkzeug.test import Client, EnvironBuilder
 
 from director_wsgi.app import Director, create_app
 from director_wsgi.federation.models import NamespaceAd, ServerAd
-from director_wsgi.limits.deadline import Deadline
+from director_wsgi.limits.deadline import Deadline, monotonic
 from director_wsgi.outbound.client import Answer, HttpClient, Terms, TlsTrust
 from director_wsgi.outbound.names import NameResolver
 from director_wsgi.runtime.config import Config
@@ -273,6 +273,7 @@ class Load:
 
     Attributes:
         told: Every answer so far.
+        slowest_s: How long one was waited for at the most.
     """
 
     def __init__(
@@ -280,6 +281,7 @@ class Load:
     ) -> None:
         self.told: list[Told] = []
         self.errors: list[BaseException] = []
+        self.slowest_s = 0.0
         self._federation = federation
         self._namespace = namespace
         self._endpoint = endpoint
@@ -292,7 +294,11 @@ class Load:
     def _run(self) -> None:
         try:
             while not self._ending.wait(self._pause_s):
+                began_at = monotonic()
                 self.told.append(self._federation.ask(self._federation.fresh(self._namespace), endpoint=self._endpoint))
+                self.slowest_s = max(
+                    self.slowest_s, monotonic() - began_at
+                )  # of a race something nearly as slow is left
         except BaseException as error:
             self.errors.append(error)
             raise

@@ -26,6 +26,10 @@ SOMETIMES = {
     "director_wsgi_configuration_rejected",
     "director_wsgi_reloads_total",
     "director_wsgi_generations_lingering",
+    # where gunicorn serves
+    "director_wsgi_worker_core",
+    "director_wsgi_worker_connections",
+    "director_wsgi_balance_total",
 }
 
 
