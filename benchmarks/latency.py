@@ -65,7 +65,8 @@ def measure(folder: Path, say: Callable[[str], None], *, rounds: int = 7, second
     own.mkdir()
     key = ec.generate_private_key(ec.SECP256R1())
     with ExitStack() as stack:
-        known = stack.enter_context(registry(key_set(key)))
+        with confined(cores()[1]):
+            known = stack.enter_context(registry(key_set(key)))
         say("latency: all servers advertise for the first time")
         small, large = (_director(size, own, known.url, key, stack) for size in (federations.SMALL, federations.LARGE))
         for number in range(rounds):

@@ -3,15 +3,17 @@
 `front`: redirects for which no server has to be asked. `stats`: redirects of objects that nobody has asked for, each
 asked for at two or four origins over TLS. `advertisements`: 1,100 servers renew what they said, one after the other.
 
-The profiler is py-spy, from outside, a few hundred times a second, on the other processor. It reads the worker's memory
-while that runs on: with fifty threads, stopping it each time would leave a tenth of the throughput, and show little but
-threads that wake up. The price are samples that make no sense, which it drops and counts (`errors`). A thread counts
-while the kernel has it running or about to run; so one that has let go of the interpreter's lock for a system call, and
-waits for the processor, is seen there: `write`, `recv`, `Condition.wait` are dearer in the picture than in CPU time.
+The profiler is py-spy, from outside, on the other processor. It looks at the thread that holds the interpreter's lock,
+the one thing that a worker cannot have more of; system calls that let go of it are left out, and told beside it as the
+processor's time in the kernel. The worker is stopped for each sample. After a stop all its threads wake up for nothing:
+harmless where one thread does the work, but where fifty take turns, as under `stats`, there is little else to be seen.
+There the worker is read while it runs on. Nearly half of these samples make no sense and are dropped (`errors`), and
+what takes long, or lets go of the lock in between, is seen too often.
 """
 
 import argparse
 import json
+import os
 import re
 import subprocess
 import sys
@@ -42,10 +44,14 @@ SPY = Path(sys.executable).with_name("py-spy")
 MEDIUM = federations.MEDIUM
 LARGE = federations.LARGE
 CONNECTIONS = 32
+TAKING_TURNS = {"stats"}
+"""Loads that many threads share."""
+
 MOST_STATS = 200_000
 SETTLE_S = 2.0
 """A load has gone on for so long before anybody looks, and goes on for as long afterwards."""
 
+_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 _COUNTED = re.compile(r"Samples: (\d+) Errors: (\d+)")
 
 Load = Callable[[float], None]
@@ -148,14 +154,14 @@ def _going_on(load: Load, seconds: float) -> Iterator[None]:
         done.result()
 
 
-def profile(server: Server, picture: Path, *, seconds: float, per_s: int) -> str:
+def profile(server: Server, picture: Path, *, seconds: float, is_stopped: bool) -> str:
     """Draw what a worker does, for so long.
 
     Args:
         server: Its first worker is looked at.
         picture: Where to write it.
         seconds: How long.
-        per_s: Samples per second.
+        is_stopped: Whether it may be, for each sample.
 
     Returns:
         What the profiler says of its samples.
@@ -163,22 +169,44 @@ def profile(server: Server, picture: Path, *, seconds: float, per_s: int) -> str
     Raises:
         ProfilerFailedError: There is no picture.
     """
-    command = [str(SPY), "record", "--pid", str(server.pid), "--duration", f"{seconds:.0f}", "--rate", str(per_s)]
+    command = [SPY.name, "record", "--pid", str(server.pid), "--duration", f"{seconds:.0f}", "--rate"]
+    before_s = _times_s(server.pid)
     with confined(cores()[1]):
         done = subprocess.run(
-            [*command, "--nonblocking", "--gil", "--function", "--format", "flamegraph", "--output", str(picture)],
+            [
+                *command,
+                *(["40"] if is_stopped else ["200", "--nonblocking"]),
+                "--gil",
+                "--function",
+                "--format",
+                "flamegraph",
+                "--output",
+                picture.name,
+            ],
+            executable=SPY,
+            cwd=picture.parent,  # the picture shows the command, which is to be the same everywhere
             check=False,
             capture_output=True,
             text=True,
         )
     told = done.stdout + done.stderr
+    user_s, system_s = (b - a for a, b in zip(before_s, _times_s(server.pid), strict=True))
     counted = _COUNTED.search(told)
     if done.returncode or counted is None:
         raise ProfilerFailedError(
             f"py-spy failed; to look at another process it needs CAP_SYS_PTRACE, or 0 in "
             f"/proc/sys/kernel/yama/ptrace_scope. It says\n{told[-2000:]}"
         )
-    return f"{counted[1]} samples, {counted[2]} errors"
+    return (
+        f"{counted[1]} samples in {seconds:.0f} s, {counted[2]} errors; "
+        f"of the processor {user_s / seconds:.0%} in the program, {system_s / seconds:.0%} in the kernel"
+    )
+
+
+def _times_s(pid: int) -> tuple[float, float]:
+    """CPU time of a process in its program and in the kernel; proc_pid_stat(5)."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return int(fields[11]) / _TICKS_PER_S, int(fields[12]) / _TICKS_PER_S
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -201,7 +229,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 LOADS[name](Path(folder)) as (server, load),
                 _going_on(load, options.seconds),
             ):
-                told = profile(server, picture, seconds=options.seconds, per_s=options.rate)
+                told = profile(server, picture, seconds=options.seconds, is_stopped=name not in TAKING_TURNS)
             print(f"{flames.summary(picture.read_text())}\n  {told}; written to {picture}\n", flush=True)
     except KeyboardInterrupt:
         print("\nprofiles: interrupted; everything started has been ended", file=sys.stderr)
@@ -215,11 +243,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.profiles",
-        description="Where a worker's time goes: flame graphs, and what they say as text. A minute and a half.",
+        description="Where a worker's time goes: flame graphs, and what they say as text. Two minutes.",
     )
     parser.add_argument("--only", action="append", choices=list(LOADS), help="only this load; may be repeated")
-    parser.add_argument("--seconds", type=float, default=10, metavar="S", help="of each load (10)")
-    parser.add_argument("--rate", type=int, default=200, metavar="N", help="samples per second (200)")
+    parser.add_argument("--seconds", type=float, default=30, metavar="S", help="of each load (30)")
     parser.add_argument(
         "--folder", type=Path, default=RESULTS, metavar="FOLDER", help="for the pictures (benchmarks/results)"
     )

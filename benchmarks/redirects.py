@@ -122,8 +122,7 @@ class _Play:
     def warm_up(self, series: Sequence[_Series]) -> None:
         """Have every place seen that can be seen twice; and let the rivals go before the first round."""
         for one in series:
-            if one.clients is Clients.MANY_PLACES:
-                self._load.run(self._order(self._directors[one.size], one, warm_up_answers=MANY_PLACES))
+            self._load.run(self._order(self._directors[one.size], one, warm_up_answers=MANY_PLACES))
         self._let_rivals(series[0])
 
     def round(self, series: Sequence[_Series]) -> None:

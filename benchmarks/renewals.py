@@ -7,6 +7,7 @@ own, since a director keeps none open for a minute.
 import contextlib
 import http.client
 import itertools
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -20,12 +21,13 @@ from benchmarks import federations
 from benchmarks.advertiser import headers
 from benchmarks.federations import Json, Size
 from benchmarks.load import WrongAnswerError
-from benchmarks.server import Server
+from benchmarks.server import Server, cores
 from director_wsgi.limits.deadline import monotonic
 
 EVERY_S = 60.0
 """Pelican's own (`Server.AdvertisementInterval`)."""
 
+LOWER_PRIORITY = 10
 READY_TIMEOUT_S = 30.0
 _END_S = 30.0
 
@@ -82,6 +84,9 @@ class Renewals:
             self._thread.join(_END_S)
 
     def _run(self) -> None:
+        # Never on the director's processor; and on the others whoever measures comes first.
+        os.sched_setaffinity(0, cores()[1])
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), LOWER_PRIORITY)
         due_at = 0.0
         try:
             for ad in itertools.cycle(self._ads):

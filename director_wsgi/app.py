@@ -142,9 +142,9 @@ class Doorway:
         return _Held(body, generation)
 
     def answer_at_once(self, environ: "WSGIEnvironment") -> "WSGIApplication | None":
-        """What says the answer, all of it, if nothing has to be waited for; else None, and nothing has happened.
+        """What says the answer, all of it, if nothing has to be waited for; else None: the application is to be called.
 
-        For the thread that reads requests, which may not wait.
+        For the thread that reads requests, which may not wait. What it declines is neither counted nor kept.
         """
         generation = self._generations.enter()
         try:

@@ -4,9 +4,16 @@ import logging
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from tests.fakes import FakeClock
+
+# How long an example takes is the machine's matter. Where CI is set, Hypothesis sees to it, and repeats the same ones.
+hypothesis.settings.register_profile(
+    "unhurried", parent=hypothesis.settings(), deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("unhurried")
 
 KINDS = ("unit", "servers", "process", "e2e")
 

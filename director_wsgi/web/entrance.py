@@ -120,7 +120,7 @@ class Entrance:
             log.job_id.reset(token)
 
     def answer_at_once(self, environ: "WSGIEnvironment") -> "WSGIApplication | None":
-        """What says the answer if the front has one; None, and nothing has happened, if the request is for `__call__`.
+        """What says the answer if the front has one; None if the request is for `__call__`, which begins it anew.
 
         A request that may be traced is, since its trace begins there.
         """

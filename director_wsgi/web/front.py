@@ -6,6 +6,7 @@ else falls through: a question that has to be asked, another route's path, anyth
 """
 
 import logging
+import re
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ from werkzeug.routing import Map
 
 from director_wsgi.web.entrance import Target
 from director_wsgi.web.long_answers import SHORT_BYTES
-from director_wsgi.web.redirects import BEGUN, METHODS, OBJECT_PATHS, Redirects
+from director_wsgi.web.redirects import METHODS, OBJECT_PATHS, Redirects
 from director_wsgi.web.responses import Written
 
 if TYPE_CHECKING:
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _METHODS = frozenset(METHODS) - {"OPTIONS"}
+
+_USUAL_HOST = re.compile(r"(?:[\w-]{1,63}\.)*[\w-]{1,57}(?::\d{1,5})?|\[[\da-fA-F:.]{2,45}](?::\d{1,5})?|", re.ASCII)
+"""Before it looks for a route, werkzeug refuses hosts that could be no name. It finds nothing wrong with these."""
 
 
 def taken_by_others(rules: Map, besides: str) -> frozenset[str]:
@@ -58,15 +62,18 @@ class Front:
             _first(path) in self._taken and not path.startswith(OBJECT_PATHS)
         ):
             return None
+        if environ.get("HTTP_UPGRADE", "").lower() == "websocket" or not _USUAL_HOST.fullmatch(
+            environ.get("HTTP_HOST", "")
+        ):
+            return None
         try:
             answer = self._redirects.answer_at_once(environ, target)
         except Exception:  # noqa: BLE001, Flask makes an answer of whatever goes wrong: the route meets the same, or does not
             _log.exception("the front failed, and leaves a request to the routes")
-            environ.pop(BEGUN, None)
             return None
-        if isinstance(answer, Written) and len(answer.body) > SHORT_BYTES:
-            return self._guarded(answer)
-        return answer
+        if answer is None or (isinstance(answer, Written) and len(answer.body) <= SHORT_BYTES):
+            return answer
+        return self._guarded(answer)
 
 
 def _first(path: str) -> str:

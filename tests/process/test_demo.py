@@ -101,8 +101,9 @@ def test_the_first_line_brings_bytes_and_ctrl_c_leaves_nothing(tmp_path: Path) -
         assert list(running.temporary.iterdir()) == []
 
 
-def test_every_server_passes_the_directors_tests(tmp_path: Path) -> None:
-    with demo(tmp_path) as running:
+def test_every_server_passes_the_directors_tests_and_what_is_to_be_kept_is_kept(tmp_path: Path) -> None:
+    kept = tmp_path / "kept"
+    with demo(tmp_path, "--keep", str(kept)) as running:
         running.wait_for(READY)
         lines = [shlex.split(line) for line in running.said().splitlines() if line.startswith("curl ")]
         (line,) = [words for words in lines if words[-1].endswith("/director_ui/servers")]
@@ -114,6 +115,8 @@ def test_every_server_passes_the_directors_tests(tmp_path: Path) -> None:
             wait_until(lambda: statuses() == ["OK"] * 5, "every server to be well")
         assert running.end(signal.SIGINT) == 0
         assert list(running.temporary.iterdir()) == []
+    assert "Worker ready" in (kept / "director.log").read_text()
+    assert (kept / "ORIGIN-MADISON" / "objects" / "public" / "hello.txt").is_file()
 
 
 def test_a_signal_before_it_is_ready_ends_it_just_as_well(tmp_path: Path) -> None:
@@ -134,15 +137,6 @@ def test_the_death_of_the_director_ends_it_with_the_directors_last_words(tmp_pat
         assert "Worker ready" in running.said()
         assert not group_exists(director)
         assert list(running.temporary.iterdir()) == []
-
-
-def test_what_is_kept_is_kept(tmp_path: Path) -> None:
-    kept = tmp_path / "kept"
-    with demo(tmp_path, "--keep", str(kept)) as running:
-        running.wait_for(READY)
-        assert running.end(signal.SIGINT) == 0
-    assert "Worker ready" in (kept / "director.log").read_text()
-    assert (kept / "ORIGIN-MADISON" / "objects" / "public" / "hello.txt").is_file()
 
 
 @pytest.mark.parametrize("case", ["port", "folder"])

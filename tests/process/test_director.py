@@ -24,6 +24,14 @@ def director(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Child]:
         yield child.wait_until_ready()
 
 
+@pytest.fixture(scope="module", autouse=True)
+def silent(director: Child) -> Iterator[socket.socket]:
+    """A sender that falls silent in its body. It takes seconds to be given up, so it begins with the first test."""
+    with socket.create_connection(("127.0.0.1", director.port), timeout=15) as connection:
+        connection.sendall(b"POST " + REGISTER.encode() + b" HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
+        yield connection
+
+
 def test_it_describes_its_federation(director: Child) -> None:
     answer = director.ask(get("/.well-known/pelican-configuration"))
 
@@ -65,17 +73,6 @@ def test_a_body_that_is_no_http_is_the_senders_fault(director: Child) -> None:
     assert "Traceback" not in director.output
 
 
-def test_a_sender_that_falls_silent_in_its_body_is_given_up(director: Child) -> None:
-    with socket.create_connection(("127.0.0.1", director.port), timeout=15) as connection:
-        connection.sendall(b"POST " + REGISTER.encode() + b" HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
-        received = b""
-        while chunk := connection.recv(65536):
-            received += chunk
-
-    assert 400 <= parse(received).status < 500
-    assert "Traceback" not in director.output
-
-
 def test_a_worker_to_which_nobody_has_advertised_yet_does_not_say_that_there_is_nothing(tmp_path: Path) -> None:
     with run(tmp_path, *ARGUMENTS, environ=ENVIRON | {"PELICAN_DIRECTOR_STARTUPWINDOW": "2s"}) as child:
         child.wait_until_ready()
@@ -103,3 +100,12 @@ def test_many_connections_one_after_another_are_all_answered(director: Child) ->
     statuses = [parse(exchange(director.port, get("/x"))).status for _ in range(100)]
 
     assert set(statuses) == {429}
+
+
+def test_a_sender_that_falls_silent_in_its_body_is_given_up(director: Child, silent: socket.socket) -> None:
+    received = b""
+    while chunk := silent.recv(65536):
+        received += chunk
+
+    assert 400 <= parse(received).status < 500
+    assert "Traceback" not in director.output

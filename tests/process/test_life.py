@@ -82,10 +82,10 @@ class Systemd:
         self._socket.close()
 
 
-@pytest.fixture(params=["file", "abstract"])
-def any_systemd(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Systemd]:
-    address = f"@{tmp_path.name}-{os.getpid()}" if request.param == "abstract" else str(tmp_path / "notify")
-    with contextlib.closing(Systemd(address)) as systemd:
+@pytest.fixture
+def abstract_systemd(tmp_path: Path) -> Iterator[Systemd]:
+    """As systemd is reached from some containers: its address is no file."""
+    with contextlib.closing(Systemd(f"@{tmp_path.name}-{os.getpid()}")) as systemd:
         yield systemd
 
 
@@ -102,30 +102,30 @@ def notifying(systemd: Systemd, **more: str) -> Mapping[str, str]:
 # -- what systemd is told
 
 
-def test_systemd_follows_a_life(tmp_path: Path, any_systemd: Systemd) -> None:
-    with run(tmp_path, *WITH_SETTINGS, STAND_IN, environ=notifying(any_systemd)) as child:
-        assert any_systemd.next() == "READY=1\nSTATUS=Serving"
+def test_systemd_follows_a_life(tmp_path: Path, abstract_systemd: Systemd) -> None:
+    with run(tmp_path, *WITH_SETTINGS, STAND_IN, environ=notifying(abstract_systemd)) as child:
+        assert abstract_systemd.next() == "READY=1\nSTATUS=Serving"
         assert "Worker ready" in child.output
 
         before = time.monotonic()
         child.signal(signal.SIGHUP)
-        began = re.fullmatch(r"RELOADING=1\nMONOTONIC_USEC=(\d+)", any_systemd.next())
+        began = re.fullmatch(r"RELOADING=1\nMONOTONIC_USEC=(\d+)", abstract_systemd.next())
         assert began
         assert before <= int(began[1]) / 1e6 <= time.monotonic()
-        assert any_systemd.next() == "READY=1\nSTATUS=Serving"
+        assert abstract_systemd.next() == "READY=1\nSTATUS=Serving"
         assert child.output.count("Worker ready") == 2
 
         assert child.ask(get("/")).status == 200
         child.signal(signal.SIGTERM)
-        assert any_systemd.next() == "STOPPING=1"
+        assert abstract_systemd.next() == "STOPPING=1"
         assert child.wait_for_end() == 0
-        assert any_systemd.is_silent(0.1)
+        assert abstract_systemd.is_silent(0.1)
 
 
 def test_reloads_that_follow_each_other_closely_all_end(tmp_path: Path, systemd: Systemd) -> None:
     with run(tmp_path, *WITH_SETTINGS, STAND_IN, environ=notifying(systemd)) as child:
         systemd.wait_for("READY=1")
-        for _ in range(5):
+        for _ in range(2):
             # The master has only just told it, and is asked for the next one.
             child.signal(signal.SIGHUP)
             systemd.wait_for("RELOADING=1")
@@ -134,7 +134,7 @@ def test_reloads_that_follow_each_other_closely_all_end(tmp_path: Path, systemd:
             child.signal(signal.SIGHUP)
             systemd.wait_for("RELOADING=1")
         assert systemd.wait_for("READY=1")
-        assert child.output.count("Worker ready") == 9
+        assert child.output.count("Worker ready") == 6
         assert systemd.is_silent(0.5)
 
 
@@ -176,7 +176,7 @@ def test_the_watchdog_is_fed_while_workers_breathe_and_not_when_the_master_hangs
     with run(tmp_path, *WITH_SETTINGS, STAND_IN, environ=notifying(systemd, WATCHDOG_USEC="500000")) as child:
         systemd.wait_for("READY=1")
         for _ in range(4):
-            assert systemd.next(1.0) == "WATCHDOG=1"
+            assert systemd.next() == "WATCHDOG=1"
         master = int(re.findall(r"Listening at: .* \((\d+)\)", child.output)[0])
         os.kill(master, signal.SIGSTOP)
         systemd.drain()
@@ -194,7 +194,7 @@ def test_the_watchdog_starves_when_no_worker_breathes(tmp_path: Path, systemd: S
         # Until gunicorn replaces it, 2 to 4 s later, there is nobody that breathes for a while.
         wait_until(lambda: systemd.is_silent(0.4), "a silence for which systemd would end the service")
         child.wait_for_output("Worker ready", 2)
-        assert systemd.next(1.0) == "WATCHDOG=1"
+        assert systemd.next() == "WATCHDOG=1"
 
 
 def test_the_watchdog_is_fed_while_a_reload_waits_for_an_old_worker(tmp_path: Path, systemd: Systemd) -> None:
@@ -206,7 +206,7 @@ def test_the_watchdog_is_fed_while_a_reload_waits_for_an_old_worker(tmp_path: Pa
             child.signal(signal.SIGHUP)
             systemd.wait_for("READY=1")
             for _ in range(3):
-                assert systemd.next(1.0) == "WATCHDOG=1"
+                assert systemd.next() == "WATCHDOG=1"
             assert client.recv(4096).startswith(b"HTTP/1.1 200")
 
 
@@ -333,11 +333,11 @@ def test_systemd_may_do_the_listening(tmp_path: Path, activate: str) -> None:
         # It is the director's own way of listening: who falls silent is let go.
         with socket.create_connection(("127.0.0.1", port), timeout=20) as silent:
             silent.sendall(b"GET / HTTP/1.1\r\nHost")
+            os.kill(process.pid, signal.SIGHUP)
+            wait_until(lambda: log.read_text().count("Worker ready") == 2, "the reload")
+            assert parse(exchange(port, get("/"))).status == 200
             while silent.recv(100):
                 pass
-        os.kill(process.pid, signal.SIGHUP)
-        wait_until(lambda: log.read_text().count("Worker ready") == 2, "the reload")
-        assert parse(exchange(port, get("/"))).status == 200
         process.send_signal(signal.SIGTERM)
         assert process.wait(20) == 0
         assert "Traceback" not in log.read_text()

@@ -1,9 +1,11 @@
 """How the process ends."""
 
 import concurrent.futures
+import contextlib
 import os
 import re
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -46,41 +48,51 @@ def test_term_lets_a_request_finish(tmp_path: Path) -> None:
         assert child.output.index("Handling signal: term") < child.output.index("director closed")
 
 
-@pytest.mark.parametrize("hung", ["request", "request and director"])
-def test_what_hangs_is_left_behind_before_the_master_has_to_kill(tmp_path: Path, hung: str) -> None:
+@contextlib.contextmanager
+def hanging(folder: Path, *ways: str) -> Iterator[dict[str, Child]]:
+    """A director for each way to hang, all at once, since each takes its time to be left behind."""
     environ = ENVIRON | {"PELICAN_DIRECTOR_GRACEFULTIMEOUT": "1s"}
-    with (
-        run(tmp_path, *ARGUMENTS, environ=environ) as child,
-        concurrent.futures.ThreadPoolExecutor(1) as pool,
-    ):
-        hang(child, pool, hung)
-        child.signal(signal.SIGTERM)
-        status = child.wait_for_end()
-        child.kill()
+    with contextlib.ExitStack() as stack:
+        pool = stack.enter_context(concurrent.futures.ThreadPoolExecutor(len(ways)))
+        children = {}
+        for way in ways:
+            own = folder / way
+            own.mkdir()
+            children[way] = stack.enter_context(run(own, *ARGUMENTS, environ=environ))
+        for way, child in children.items():
+            child.wait_until_ready()
+            if "request" in way:
+                pool.submit(exchange, child.port, get("/wait?s=60"), timeout_s=70)
+                child.wait_for_output("request waits")
+            if "director" in way:
+                child.ask(get("/stuck"))
+        yield children
+        for child in children.values():
+            child.kill()
 
-        assert status == 0
-        assert "director closing" in child.output
-        assert "SIGKILL" not in child.output
-        assert ("not everything was given back" in child.output) is ("director" in hung)
-        assert_nothing_is_left(child)
+
+def test_what_hangs_is_left_behind_before_the_master_has_to_kill(tmp_path: Path) -> None:
+    with hanging(tmp_path, "request", "request and director") as children:
+        for child in children.values():
+            child.signal(signal.SIGTERM)
+        for way, child in children.items():
+            assert child.wait_for_end() == 0
+            assert "director closing" in child.output
+            assert "SIGKILL" not in child.output
+            assert ("not everything was given back" in child.output) is ("director" in way)
+            assert_nothing_is_left(child)
 
 
-@pytest.mark.parametrize("hung", ["request", "director"])
-def test_after_hup_what_hangs_keeps_no_old_worker(tmp_path: Path, hung: str) -> None:
-    environ = ENVIRON | {"PELICAN_DIRECTOR_GRACEFULTIMEOUT": "1s"}
-    with (
-        run(tmp_path, *ARGUMENTS, environ=environ) as child,
-        concurrent.futures.ThreadPoolExecutor(1) as pool,
-    ):
-        hang(child, pool, hung)
-        old = child.workers()
-        child.signal(signal.SIGHUP)
-        child.wait_for_output("Worker ready", 2)
-        # The interpreter's own way out would wait for the thread, until the heartbeat ends it after 30 s.
-        wait_until(lambda: not set(old) & set(child.workers()), "the end of the old worker", within_s=15)
-
-        assert child.ask(get("/")).status == 200
-        child.kill()
+def test_after_hup_what_hangs_keeps_no_old_worker(tmp_path: Path) -> None:
+    with hanging(tmp_path, "request", "director") as children:
+        old = {way: child.workers() for way, child in children.items()}
+        for child in children.values():
+            child.signal(signal.SIGHUP)
+        for way, child in children.items():
+            child.wait_for_output("Worker ready", 2)
+            # The interpreter's own way out would wait for the thread, until the heartbeat ends it after 30 s.
+            wait_until(lambda: not set(old[way]) & set(child.workers()), "the end of the old worker")  # noqa: B023, called at once
+            assert child.ask(get("/")).status == 200
 
 
 def test_at_hup_the_old_workers_end_when_the_new_ones_serve(tmp_path: Path) -> None:
@@ -91,15 +103,6 @@ def test_at_hup_the_old_workers_end_when_the_new_ones_serve(tmp_path: Path) -> N
         lines = re.findall(r"director started|director closing", child.output)
         assert lines == ["director started"] * 4 + ["director closing"] * 2
         end(child)
-
-
-def hang(child: Child, pool: concurrent.futures.Executor, what: str) -> None:
-    child.wait_until_ready()
-    if "request" in what:
-        pool.submit(exchange, child.port, get("/wait?s=60"), timeout_s=70)
-        child.wait_for_output("request waits")
-    if "director" in what:
-        child.ask(get("/stuck"))
 
 
 def test_interrupt_ends_at_once(tmp_path: Path) -> None:

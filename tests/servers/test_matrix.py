@@ -59,6 +59,7 @@ class Fault:
         sickness: What the breaker is to say; None: it is to stay closed.
         admits: The server says by it that it has the object, so that it may rightly be sent to.
         denies: The server says by it that it does not have the object.
+        is_variant: Much like another fault, so that it may be left to `make slow`.
     """
 
     name: str
@@ -66,35 +67,36 @@ class Fault:
     arguments: Mapping[str, Any] = field(default_factory=dict)
     admits: bool = False
     denies: bool = False
+    is_variant: bool = False
 
     def __str__(self) -> str:
         return "-".join([self.name, *(str(value) for value in self.arguments.values())])
 
 
 FAULTS = (
-    Fault("hang_after_accept", Sickness.STALLING),
+    Fault("hang_after_accept", Sickness.STALLING, is_variant=True),
     Fault("hang_after_request", Sickness.STALLING),
     Fault("stall_in_tls", Sickness.STALLING),
-    Fault("drip_in_tls", Sickness.STALLING),
+    Fault("drip_in_tls", Sickness.STALLING, is_variant=True),
     Fault("drip", Sickness.STALLING),
-    Fault("drip_lines", Sickness.STALLING),
-    Fault("endless_continue", Sickness.STALLING),
+    Fault("drip_lines", Sickness.STALLING, is_variant=True),
+    Fault("endless_continue", Sickness.STALLING, is_variant=True),
     Fault("refuse", Sickness.REFUSING),
     Fault("plain_in_tls", Sickness.TLS),
     Fault("reset", Sickness.CUTTING_OFF),
-    Fault("close_without_answer", Sickness.CUTTING_OFF),
-    Fault("cut_off", Sickness.CUTTING_OFF),
+    Fault("close_without_answer", Sickness.CUTTING_OFF, is_variant=True),
+    Fault("cut_off", Sickness.CUTTING_OFF, is_variant=True),
     Fault("flap", Sickness.CUTTING_OFF, {"good": 1, "bad": 2}, admits=True),
     Fault("status", Sickness.ERRORING, {"code": 500}),
-    Fault("status", Sickness.ERRORING, {"code": 503}),
+    Fault("status", Sickness.ERRORING, {"code": 503}, is_variant=True),
     Fault("huge_header", Sickness.ERRORING),
-    Fault("many_headers", Sickness.ERRORING),
-    Fault("endless_headers", Sickness.ERRORING),
+    Fault("many_headers", Sickness.ERRORING, is_variant=True),
+    Fault("endless_headers", Sickness.ERRORING, is_variant=True),
     Fault("slow", SLOW, {"seconds": 0.4}, admits=True),  # and it is multiplied as well
-    Fault("status", None, {"code": 401}),
+    Fault("status", None, {"code": 401}, is_variant=True),
     Fault("status", None, {"code": 403}),
     Fault("status", None, {"code": 404}, denies=True),
-    Fault("redirect_loop", None),
+    Fault("redirect_loop", None, is_variant=True),
     Fault("omit_length", None),
 )
 
@@ -258,7 +260,13 @@ class Experiment:
         return Census()
 
 
-@pytest.fixture(scope="module", params=FAULTS, ids=str)
+def experiments() -> list[Any]:
+    return [
+        pytest.param(fault, id=str(fault), marks=[pytest.mark.slow] if fault.is_variant else []) for fault in FAULTS
+    ]
+
+
+@pytest.fixture(scope="module", params=experiments())
 def record(request: pytest.FixtureRequest, test_ca: Authority) -> Record:
     for pace in PACES:
         done = Experiment(test_ca, request.param, pace).run()

@@ -178,7 +178,12 @@ def test_fifty_reloads_leak_nothing(
         until(lambda: leases.statistics().retiring == 0)
         assert leases.statistics() == replace(builds, builds=builds.builds + RELOADS - 1)
         until(lambda: spans_threads() == 1)
-        until(lambda: counted() == before)
+
+        def has_no_more() -> bool:
+            threads, number = counted()  # before, an end of a connection may have been open that nobody waited for
+            return threads <= before[0] and number <= before[1]
+
+        until(has_no_more)
 
 
 @pytest.mark.usefixtures("patient")

@@ -206,7 +206,9 @@ class World:
         self.settle()
 
     def settle(self) -> None:
-        assert eventually(lambda: self.tests.statistics().running == self.servers.hanging), self.tests.statistics()
+        assert eventually(lambda: self.tests.statistics().running == self.servers.hanging == testing()), (
+            self.tests.statistics()
+        )
 
     def run_for(self, seconds: float, step_s: float = 0.25) -> None:
         """Let time pass, a tick at a time."""
@@ -293,7 +295,9 @@ class Host:
 
     def settle(self) -> None:
         assert eventually(
-            lambda: sum(worker.tests.statistics().running for worker in self.workers) == self.servers.hanging
+            lambda: (
+                sum(worker.tests.statistics().running for worker in self.workers) == self.servers.hanging == testing()
+            )
         )
 
     def run_for(self, seconds: float, *numbers: int) -> None:
@@ -311,6 +315,11 @@ def an_origin(name: str = "O", **more: Any) -> ServerAd:
 
 def a_cache(name: str = "C", **more: Any) -> ServerAd:
     return cache(name, "/a", **({"web_url": f"https://{name.lower()}-web.example.org"} | more))
+
+
+def testing() -> int:
+    """Threads that test a server, or have ended a test and have yet to log or to publish what came of it."""
+    return sum(thread.name.startswith("director-test-") for thread in threading.enumerate())
 
 
 def eventually(holds: Callable[[], bool]) -> bool:
