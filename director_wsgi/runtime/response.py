@@ -56,15 +56,17 @@ class DirectorResponse(wsgi.Response):  # type: ignore[misc]
     def send_headers(self) -> None:
         """Send the head, if it has not been sent."""
         if not self.headers_sent:
+            head = self._head()
             self.headers_sent = True
-            util.write(self.sock, self._head())
+            util.write(self.sock, head)
 
     def write(self, data: bytes) -> None:
         """Send a part of the body; together with the head, if it is all there is."""
         if not self.headers_sent and type(data) is bytes and len(data) <= ONE_PIECE_BYTES and self._is_all(data):
+            whole = self._head() + data
             self.headers_sent = True
             self.sent = len(data)
-            util.write(self.sock, self._head() + data)
+            util.write(self.sock, whole)
         else:
             super().write(data)
 

@@ -240,9 +240,9 @@ class DirectorWorker(AtOnceWorker):
             conn.has_ended = True
         return kept
 
-    def may_answer_at_once(self) -> bool:
-        """Main thread. Not if there are too many connections, one of which may have to be told to come again."""
-        return not self.share.has_too_many and super().may_answer_at_once()
+    def parts_nowait(self) -> bool:
+        """Main thread. As `handle_request` does, but no thread has to be free for it."""
+        return self.share.has_too_many and self.share.parts_nowait()
 
     def handle_request(self, req: Any, conn: Any) -> Any:
         """Handler thread. Calls the application and writes its answer; true if the connection may be kept."""

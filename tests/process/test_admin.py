@@ -253,9 +253,9 @@ def test_every_worker_says_the_same_of_the_director(door: Door, tmp_path: Path) 
         listed = {child.ask(LISTED).body for _ in range(10)}
         return {body.decode() for body in listed | {door.ask(READY).body for _ in range(10)}}
 
-    with run(tmp_path, *ARGUMENTS, "-w", "3", environ=door.environ | FEW) as child:
-        child.wait_for_output("Worker ready", 3)
-        lanes = f'"lanes":{{"inUse":0,"limit":{3 * (THREADS - 1)}}}'
+    with run(tmp_path, *ARGUMENTS, "-w", "2", environ=door.environ | FEW) as child:
+        child.wait_for_output("Worker ready", 2)
+        lanes = f'"lanes":{{"inUse":0,"limit":{2 * (THREADS - 1)}}}'
         wait(lambda: lanes in child.ask(LISTED).body.decode(), "an entry that counts all workers")
         wait(lambda: len(said(child)) == 2, "one entry and one verdict")
         assert door.status(READY) == 200

@@ -134,6 +134,7 @@ def test_every_namespace_has_one_origin_and_every_cache_carries_them_all() -> No
     assert {ns["path"] for ns in federations.cache_ad(size, 7)["namespaces"]} == set(served)
 
 
+@pytest.mark.slow
 def test_the_command_measures_redirects_and_writes_its_figures(tmp_path: Path) -> None:
     written = tmp_path / "figures.json"
     command = [sys.executable, "-m", "benchmarks", "--quick", "--only", "redirects", "--size", "small"]

@@ -120,7 +120,7 @@ def test_a_registry_that_hangs_keeps_no_known_server_waiting(
 
 
 def test_what_one_worker_was_told_no_other_asks_for(tmp_path: Path, stack: contextlib.ExitStack) -> None:
-    fleet = Fleet(tmp_path, stack, 3)
+    fleet = Fleet(tmp_path, stack, 2)
     servers = fleet.servers(SERVERS)
     wait_until_told(bus_path(fleet.child.state), servers)
 
@@ -140,7 +140,7 @@ def test_what_one_worker_was_told_no_other_asks_for(tmp_path: Path, stack: conte
 
 
 def test_tables_are_fetched_by_one_worker_for_all(tmp_path: Path, stack: contextlib.ExitStack) -> None:
-    fleet = Fleet(tmp_path, stack, 3)  # the default: once in a minute
+    fleet = Fleet(tmp_path, stack, 2)  # the default: once in a minute
     (server,) = fleet.servers(1)
     with fleet.lines() as lines:
         for line in lines:

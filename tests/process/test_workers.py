@@ -21,7 +21,7 @@ from tests.process.fleet import VISIBLE_S, Answer, Fleet, Line, Server, load, wr
 pytestmark = [pytest.mark.process, pytest.mark.timeout(180)]
 
 COUNTED = "tests.process.counted:application"
-NUMBERS = (1, 2, 4)
+NUMBERS = (1, 2, pytest.param(4, marks=pytest.mark.slow))
 TURNS = 3
 PATIENT = {"PELICAN_DIRECTOR_GRACEFULTIMEOUT": "60s"}
 """Longer than `end` waits: whoever lets this pass at the end fails."""

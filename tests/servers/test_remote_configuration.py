@@ -245,10 +245,11 @@ def test_the_token_is_sent_to_the_host_and_shown_to_nobody(watched: Watched, cap
 def test_whoever_gives_up_does_not_wait_for_a_host_that_hangs(watched: Watched) -> None:
     watched.begin()
     watched.host.behave("hang_after_request")
+    before = watched.host.count()
     watcher = threading.Thread(target=watched.look)
     watcher.start()
-    assert watched.host.wait_until(lambda: watched.host.in_hand == 1)
+    assert watched.host.wait_until(lambda: watched.host.count() > before)
     watched.sources.rest()
-    watcher.join(2.0)
+    watcher.join(10.0)  # of a question that ended by itself, after half of that, the problem would be told
     assert not watcher.is_alive()
     assert watched.sources.remote_problem == ""
