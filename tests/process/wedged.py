@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from director_wsgi.redirect.matching import Match
+from director_wsgi.redirect.prepared import Prepared
 from director_wsgi.redirect.request import ObjectRequest
 from director_wsgi.redirect.resolver import Resolver
 
@@ -16,9 +17,9 @@ if FILE_VARIABLE in os.environ:
 
     _match = Resolver._match
 
-    def _wait_and_match(self: Resolver, request: ObjectRequest) -> Match:
+    def _wait_and_match(self: Resolver, request: ObjectRequest, prepared: Prepared) -> Match:
         while Path(os.environ[FILE_VARIABLE]).exists():
             time.sleep(0.05)
-        return _match(self, request)
+        return _match(self, request, prepared)
 
     Resolver._match = _wait_and_match  # type: ignore[method-assign]
