@@ -125,7 +125,10 @@ class _Load:
                 if _is_complete(connection.received):
                     _check(connection)
                     self.latencies.append(clock() - connection.sent_at)
-                    self._send(connection)
+                    if _is_last(connection.received):
+                        self._reconnect(descriptor)
+                    else:
+                        self._send(connection)
 
     def close(self) -> None:
         for connection in self._connections.values():
@@ -151,6 +154,12 @@ class _Load:
         connection.exchange = next(self._exchanges)
         connection.sent_at = time.perf_counter()
         connection.socket.sendall(connection.exchange.request)
+
+
+def _is_last(answer: bytes) -> bool:
+    """Whether the server will close the connection, and says so (RFC 9112 9.6)."""
+    head = answer.partition(b"\r\n\r\n")[0].lower()
+    return b"\r\nconnection: close" in head
 
 
 def _is_complete(received: bytes) -> bool:

@@ -31,13 +31,13 @@ _PASSED_ON = ("PATH", "HOME", "LANG", "TMPDIR", "COVERAGE_PROCESS_START")
 _LISTENING = re.compile(r"Listening at: https?://127\.0\.0\.1:(\d+)")
 
 
-def wait_until(true: Callable[[], bool], what: str, within_s: float = START_S) -> None:
+def wait_until(true: Callable[[], bool], what: str, within_s: float = START_S, *, pause_s: float = 0.02) -> None:
     """Poll `true`; an AssertionError that names `what` if it does not become so."""
     end = time.monotonic() + within_s
     while not true():
         if time.monotonic() > end:
             raise AssertionError(f"not within {within_s} s: {what}")
-        time.sleep(0.02)
+        time.sleep(pause_s)
 
 
 class Answer(NamedTuple):

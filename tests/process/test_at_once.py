@@ -24,6 +24,9 @@ from tests.process.soaked import SERVERS_VARIABLE
 pytestmark = [pytest.mark.process, pytest.mark.timeout(60)]
 
 THREADS = 8
+LITTLE = 4096
+"""Of the buffer of a client that does not read: it is soon full."""
+
 ROWS = [
     {"is_cache": False, "name": "O", "url": "https://o.example.org", "namespaces": ["/a"]},
     {"is_cache": True, "name": "C", "url": "https://c.example.org", "namespaces": ["/a"]},
@@ -106,9 +109,9 @@ class Client:
         return True
 
 
-def known(where: int | str) -> Client:
+def known(where: int | str, *, receive_buffer: int = 0) -> Client:
     """A client that has been answered at once before."""
-    client = Client(where)
+    client = Client(where, receive_buffer=receive_buffer)
     assert status(client.ask()) == 307
     return client
 
@@ -278,11 +281,11 @@ def test_who_does_not_read_gets_the_rest_later_and_holds_nobody_up(tmp_path: Pat
                 while number < 1000:
                     client.socket.sendall(request)
                     number += 1
-                    wait_until(partial(has_answered, before + number), "one more", 0.3)
+                    wait_until(partial(has_answered, before + number), "one more", 0.6, pause_s=0.001)
             assert number < 1000, "the kernel takes everything"
             return answered() - before
 
-        with known(child.port) as lazy:
+        with known(child.port, receive_buffer=LITTLE) as lazy:
             filled = fill(lazy)
             with known(child.port) as other, no_thread_free(child.port):
                 answers = [lazy.take() for _ in range(filled)]
@@ -292,7 +295,7 @@ def test_who_does_not_read_gets_the_rest_later_and_holds_nobody_up(tmp_path: Pat
             assert path in answers[0]
             assert status(lazy.ask()) == 307
 
-        with known(child.port) as never:
+        with known(child.port, receive_buffer=LITTLE) as never:
             fill(never)
             port = never.socket.getsockname()[1]
             wait_until(lambda: port not in accepted(child.port), "the end of who reads nothing")
