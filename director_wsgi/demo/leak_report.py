@@ -7,6 +7,7 @@ from typing import Final
 
 from director_wsgi.demo.plot import Curve, Interval, Panel, picture
 from director_wsgi.demo.reloaded import Holding
+from director_wsgi.demo.terminal import side_by_side
 
 NOTHING, SOMETHING, REFUSED = "change nothing", "change something", "are refused"
 PHASES: Final = (NOTHING, SOMETHING, REFUSED)
@@ -71,15 +72,7 @@ def introduction(each: int) -> str:
 
 def table(runs: Sequence[Run]) -> str:
     """The figures of runs side by side, as lines of text."""
-    columns = [_column(run) for run in runs]
-    labels = [label for label, _ in columns[0]]
-    width = max(map(len, labels)) + 2
-    wide = [max(len(run.name), *(len(text) for _, text in own)) + 3 for run, own in zip(runs, columns, strict=True)]
-    lines = ["".join([" " * width, *(run.name.rjust(w) for run, w in zip(runs, wide, strict=True))])]
-    for row, label in enumerate(labels):
-        texts = [own[row][1] for own in columns]
-        lines.append("".join([label.ljust(width), *(t.rjust(w) for t, w in zip(texts, wide, strict=True))]).rstrip())
-    return "\n".join(lines)
+    return side_by_side([run.name for run in runs], [_column(run) for run in runs])
 
 
 def _column(run: Run) -> list[tuple[str, str]]:

@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 
 class Progress:
@@ -30,6 +30,23 @@ class Progress:
     def _show(self, more: str, end: str) -> None:
         line = f"{self._name}: {self._words}{more}"
         print(f"\r{line:<78}" if self._on_terminal else line, end=end, flush=True)
+
+
+def side_by_side(names: Sequence[str], columns: Sequence[Sequence[tuple[str, str]]]) -> str:
+    """Figures of several runs as lines of text.
+
+    Args:
+        names: Of the runs.
+        columns: For each run its rows, a label and a figure; all have the same labels.
+    """
+    labels = [label for label, _ in columns[0]]
+    width = max(map(len, labels)) + 2
+    wide = [max(len(name), *(len(text) for _, text in own)) + 3 for name, own in zip(names, columns, strict=True)]
+    lines = ["".join([" " * width, *(name.rjust(w) for name, w in zip(names, wide, strict=True))])]
+    for row, label in enumerate(labels):
+        texts = [own[row][1] for own in columns]
+        lines.append("".join([label.ljust(width), *(t.rjust(w) for t, w in zip(texts, wide, strict=True))]).rstrip())
+    return "\n".join(lines)
 
 
 def whole_number(least: int, most: int) -> Callable[[str], int]:

@@ -9,6 +9,7 @@ from typing import Final
 from director_wsgi.demo.openloop import TIMED_OUT, Outcome
 from director_wsgi.demo.scene import CLIENT_TIMEOUT_S, LISTING, NAMESPACES, SICK, TOUCHED, Arrival, Plan, holder
 from director_wsgi.demo.scene import is_touched as lies_touched
+from director_wsgi.demo.terminal import side_by_side
 
 NORMAL_S: Final = 1.0
 """An answer that takes longer is not normal: Director.RedirectDeadline."""
@@ -150,15 +151,7 @@ def duration(seconds: float | None) -> str:
 
 def table(runs: Sequence[Run]) -> str:
     """The figures of runs of one plan side by side, as lines of text."""
-    columns = [_column(run) for run in runs]
-    labels = [label for label, _ in columns[0]]
-    width = max(map(len, labels)) + 2
-    wide = [max(len(run.name), *(len(text) for _, text in own)) + 3 for run, own in zip(runs, columns, strict=True)]
-    lines = ["".join([" " * width, *(run.name.rjust(w) for run, w in zip(runs, wide, strict=True))])]
-    for row, label in enumerate(labels):
-        texts = [own[row][1] for own in columns]
-        lines.append("".join([label.ljust(width), *(t.rjust(w) for t, w in zip(texts, wide, strict=True))]).rstrip())
-    return "\n".join(lines)
+    return side_by_side([run.name for run in runs], [_column(run) for run in runs])
 
 
 def introduction(plan: Plan) -> str:

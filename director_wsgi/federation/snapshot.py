@@ -126,10 +126,6 @@ class Snapshot:
         """Every server, in the order of names; those of one name in that of their data URLs."""
         return sorted(self.servers.values(), key=_order)
 
-    def origins(self) -> Iterator[ServerAd]:
-        """Every origin, in the same order."""
-        return (server for server in self.in_order() if server.kind is ServerKind.ORIGIN)
-
     def changed(
         self,
         *,

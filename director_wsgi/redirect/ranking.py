@@ -27,7 +27,7 @@ CACHE_SORT_METHODS = ("distance", "distanceAndLoad", "random", "adaptive")
 `adaptive` begins as `distance` does; what it makes of evidence is in `redirect.adaptive`."""
 
 REMEMBERED: Final = 16_384
-"""Orders that are remembered. Each takes some 350 bytes, if it is that of few."""
+"""Orders that are remembered. Each takes some 300 bytes, if it is that of few."""
 
 LONGEST: Final = 64
 """A longer order is not remembered, so that memory does not depend on how many servers serve one prefix."""
@@ -81,8 +81,8 @@ def _nearest(group: Group[Any], place_of: Place[Any], latitude: float, longitude
 def _vectors(members: tuple[T, ...], place_of: Place[T]) -> tuple[tuple[float, float, float], ...]:
     """Where the members are on the unit sphere; empty unless all places are known.
 
-    The cosine of the angle between two places falls as their distance grows, so that it orders as distance does, at a
-    twentieth of the price.
+    The cosine of the angle between two places falls as their distance grows, so that it orders as distance does, with
+    no trigonometry for each of them.
     """
     places = [place_of(member) for member in members]
     return tuple(_vector(place) for place in places if place) if all(is_known(place) for place in places) else ()

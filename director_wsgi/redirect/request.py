@@ -34,7 +34,7 @@ class Token:
 
 @dataclass(slots=True, kw_only=True)
 class ObjectRequest:
-    """One request for one object, with every flag decided. Not to be changed; a frozen one takes four times as long.
+    """One request for one object, with every flag decided. Not to be changed: a frozen one takes far longer to make.
 
     Attributes:
         method: GET, HEAD, PUT, DELETE, COPY, PROPFIND, or another one, which no server supports.

@@ -173,8 +173,13 @@ class AtOnceWorker(gthread.ThreadWorker):  # type: ignore[misc]
             if self.parts_nowait():
                 req.force_close()
             outbox = response.sock = _Outbox()
-            for part in say(environ, response.start_response):
-                response.write(part)
+            body = say(environ, response.start_response)
+            try:
+                for part in body:
+                    response.write(part)
+            finally:
+                if close := getattr(body, "close", None):
+                    close()
             response.close()
             if response.should_close():
                 req.force_close()

@@ -12,12 +12,8 @@ import random
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Final
 
 from director_wsgi.runtime.processors import cores_of
-
-PINNING: Final = ("auto", "on", "off")
-"""What `Director.PinWorkers` may be."""
 
 Choose = Callable[[Sequence[int]], int]
 CoresOf = Callable[[Collection[int]], Mapping[int, int]]

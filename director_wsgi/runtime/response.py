@@ -1,8 +1,8 @@
 """How an answer leaves a worker: gunicorn's response, with head and body in one piece.
 
 gunicorn sends the head, then the body: two system calls, and two packets, for what fits into one. Besides, it looks at
-each header four ways; those of a redirect are few and always of the same names. A redirect has a dozen of them, so that
-this is a tenth of its price.
+each header four ways; those of a redirect are few and always of the same names. A redirect has a dozen of them,
+and all this was a tenth of its price.
 """
 
 import re

@@ -355,7 +355,8 @@ def test_a_worker_that_ends_answers_what_is_under_way_and_says_so(tmp_path: Path
             for client in clients:
                 answer = client.take()
                 assert status(answer) == 307
-                if parse(answer).all("Connection") == ["keep-alive"]:
+                # Another thread may have taken the signal, and not been on the processor since.
+                while parse(answer).all("Connection") == ["keep-alive"]:
                     answer = client.ask()
                 assert parse(answer).all("Connection") == ["close"]
                 assert client.has_ended()

@@ -1,11 +1,5 @@
 """`director-wsgi demo reload-leak`: what leaks does leak, and the director's holder does not."""
 
-import os
-import re
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -13,11 +7,10 @@ import pytest
 from director_wsgi.demo.interruption import Signals
 from director_wsgi.demo.reload_leak import compare
 from director_wsgi.demo.reloaded import Reloaded, ReloaderFailedError
-from tests.process.test_saturation import living
+from tests.process.plays import ended_by_ctrl_c
 
 EACH = 8
 RELOADS = 3 * EACH
-LIMIT_S = 60.0
 
 
 def test_one_holder_leaks_with_every_reload_and_the_other_with_none(tmp_path: Path) -> None:
@@ -50,34 +43,12 @@ def test_a_process_that_fails_is_told_with_its_last_words(tmp_path: Path) -> Non
 
 
 def test_ctrl_c_ends_everything_and_leaves_nothing(tmp_path: Path) -> None:
-    temporary = tmp_path / "tmp"
-    temporary.mkdir()
-    marker = f"TMPDIR={temporary}"
-    output = tmp_path / "output"
-    with output.open("wb") as written:
-        process = subprocess.Popen(
-            [Path(sys.executable).with_name("director-wsgi"), "demo", "reload-leak", "--each", "1000"],
-            stdin=subprocess.DEVNULL,
-            stdout=written,
-            stderr=subprocess.STDOUT,
-            cwd=tmp_path,
-            env={**os.environ, "TMPDIR": str(temporary), "OTEL_SDK_DISABLED": "true"},
-            start_new_session=True,
-        )
-    try:
-        end = time.monotonic() + LIMIT_S
-        while not re.search("that change nothing", output.read_text()):
-            assert process.poll() is None, output.read_text()
-            assert time.monotonic() < end, output.read_text()
-            time.sleep(0.05)
-        assert len(living(marker)) == 2  # itself, and the one that reloads
-        process.send_signal(signal.SIGINT)
-        assert process.wait(LIMIT_S) == 0
-        assert output.read_text().endswith("Ended; nothing is left.\n")
-        assert living(marker) == []
-        assert list(temporary.iterdir()) == []
-        assert not (tmp_path / "reload-leak.svg").exists()
-    finally:
-        for pid in living(marker):
-            os.kill(pid, signal.SIGKILL)
-        process.wait()
+    processes = ended_by_ctrl_c(
+        tmp_path,
+        "reload-leak",
+        "--each",
+        "1000",
+        until="that change nothing",
+        environ={"OTEL_SDK_DISABLED": "true"},
+    )
+    assert processes == 2  # itself, and the one that reloads

@@ -1,11 +1,5 @@
 """`director-wsgi demo saturation`: the issue is there in the one design, and is not in the other."""
 
-import contextlib
-import os
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -17,19 +11,7 @@ from director_wsgi.demo.saturation import compare
 from director_wsgi.demo.scene import SICK, Plan, holder
 from director_wsgi.demo.verdict import AFTER, BEFORE, DURING, NORMAL_S, quantile
 from director_wsgi.limits.deadline import Deadline
-
-LIMIT_S = 60.0
-
-
-def living(marker: str) -> list[int]:
-    """Processes with this in their environment, but for dead ones."""
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            state = (folder / "stat").read_text().rpartition(") ")[2][0]
-            if state not in "ZX" and marker.encode() in (folder / "environ").read_bytes():
-                found.append(int(folder.name))
-    return found
+from tests.process.plays import LIMIT_S, ended_by_ctrl_c
 
 
 @pytest.mark.slow
@@ -64,37 +46,15 @@ def test_a_hung_origin_stops_the_failing_design_for_everybody_and_the_director_f
 
 
 def test_ctrl_c_ends_everything_and_leaves_nothing(tmp_path: Path) -> None:
-    temporary = tmp_path / "tmp"
-    temporary.mkdir()
-    marker = f"TMPDIR={temporary}"
-    output = tmp_path / "output"
-    with output.open("wb") as written:
-        process = subprocess.Popen(
-            [Path(sys.executable).with_name("director-wsgi"), "demo", "saturation", "--out", "picture.svg"],
-            stdin=subprocess.DEVNULL,
-            stdout=written,
-            stderr=subprocess.STDOUT,
-            cwd=tmp_path,
-            env={**os.environ, "TMPDIR": str(temporary), "PELICAN_DIRECTOR_STATTIMEOUT": "nonsense"},
-            start_new_session=True,
-        )
-    try:
-        end = time.monotonic() + LIMIT_S
-        while "all is well" not in output.read_text():
-            assert process.poll() is None, output.read_text()
-            assert time.monotonic() < end, output.read_text()
-            time.sleep(0.05)
-        assert len(living(marker)) >= 4  # itself, gunicorn's two, the load
-        process.send_signal(signal.SIGINT)
-        assert process.wait(LIMIT_S) == 0
-        assert output.read_text().endswith("Ended; nothing is left.\n")
-        assert living(marker) == []
-        assert list(temporary.iterdir()) == []
-        assert not (tmp_path / "picture.svg").exists()
-    finally:
-        for pid in living(marker):
-            os.kill(pid, signal.SIGKILL)
-        process.wait()
+    processes = ended_by_ctrl_c(
+        tmp_path,
+        "saturation",
+        "--out",
+        "picture.svg",
+        until="all is well",
+        environ={"PELICAN_DIRECTOR_STATTIMEOUT": "nonsense"},
+    )
+    assert processes >= 4  # itself, gunicorn's two, the load
 
 
 def test_a_gunicorn_that_does_not_come_up_is_told_with_its_last_words(tmp_path: Path) -> None:

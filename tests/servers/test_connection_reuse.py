@@ -2,7 +2,7 @@
 
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
@@ -20,6 +20,7 @@ from director_wsgi.stat.roster import INITIAL_SLOTS
 from tests.fakes import FakeClock
 from tests.servers.conftest import MakeClient, MakeServer
 from tests.servers.faults import FaultServer
+from tests.servers.federation import eventually
 
 LONG_S = 30.0
 SLOTS = 4
@@ -102,11 +103,6 @@ def world(make_client: MakeClient) -> Iterator[World]:
     world = World(make_client)
     yield world
     assert world.close()
-
-
-def eventually(holds: Callable[[], bool]) -> bool:
-    pause = threading.Event()
-    return any(holds() or pause.wait(0.005) for _ in range(int(LONG_S / 0.005)))
 
 
 @BOTH

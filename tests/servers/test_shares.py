@@ -25,6 +25,7 @@ from director_wsgi.stat.engine import StatEngine, StatPolicy
 from director_wsgi.stat.evidence import Evidence, Lifetimes, Reason
 from tests.servers.conftest import MakeClient
 from tests.servers.faults import FaultServer
+from tests.servers.federation import eventually
 
 LONG_S = 30.0
 LIMIT = 5
@@ -134,11 +135,6 @@ def make_worker(make_client: MakeClient, sends: Sends) -> Iterator[MakeWorker]:
             return worker
 
         yield make
-
-
-def eventually(holds: Callable[[], bool]) -> bool:
-    pause = threading.Event()
-    return any(holds() or pause.wait(0.005) for _ in range(int(LONG_S / 0.005)))
 
 
 def all_done(asking: "list[Future[Evidence]]") -> list[Evidence]:

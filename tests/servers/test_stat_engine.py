@@ -21,6 +21,7 @@ from director_wsgi.stat.evidence import Evidence, Lifetimes, Presence, Reason
 from director_wsgi.stat.health import Sickness
 from tests.servers.conftest import MakeClient
 from tests.servers.faults import FaultServer
+from tests.servers.federation import eventually
 
 LONG_S = 30.0
 TIMEOUT_S = 0.25
@@ -115,11 +116,6 @@ def world(make_client: MakeClient) -> Iterator[World]:
     world = World(make_client)
     yield world
     assert world.close()
-
-
-def eventually(holds: Any) -> bool:
-    pause = threading.Event()
-    return any(holds() or pause.wait(0.005) for _ in range(int(LONG_S / 0.005)))
 
 
 def open_files() -> int:

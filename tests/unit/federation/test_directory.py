@@ -232,7 +232,7 @@ def test_a_filtered_server_is_listed_but_never_chosen(clock: FakeClock) -> None:
     directory.record(origin("O", "/x"), 60)
 
     assert directory.snapshot().match("/x") is None
-    assert [server.name for server in directory.snapshot().origins()] == ["O"]
+    assert [server.name for server in directory.snapshot().in_order()] == ["O"]
 
 
 def test_filters_change_what_is_chosen_and_nothing_else(directory: Directory) -> None:
