@@ -10,7 +10,6 @@ Servers are known by name; every answer is told in these names. All of the direc
 it: requests come in through WSGI, on as many threads as a test likes.
 """
 
-import os
 import re
 import socket
 import threading
@@ -30,6 +29,7 @@ from director_wsgi.limits.deadline import Deadline, monotonic
 from director_wsgi.outbound.client import Answer, HttpClient, Terms, TlsTrust
 from director_wsgi.outbound.names import NameResolver
 from director_wsgi.runtime.config import Config
+from tests.descriptors import open_files
 from tests.make import at, cache, origin
 from tests.servers.authority import Authority
 from tests.servers.faults import FaultServer
@@ -110,7 +110,7 @@ class Census:
 
     def __init__(self) -> None:
         self.threads = frozenset(thread.name for thread in threading.enumerate() if thread.name.startswith("director-"))
-        self.files = len(os.listdir("/proc/self/fd"))  # noqa: PTH208, cheaper than a list of paths
+        self.files = open_files()
 
     def __repr__(self) -> str:
         return f"<Census: {self.files} files, threads {sorted(self.threads)}>"

@@ -1,6 +1,5 @@
 """Whatever servers do, an ask ends by its deadline with what is known, and a sick server takes nothing from the others."""
 
-import os
 import socket
 import sys
 import threading
@@ -19,6 +18,7 @@ from director_wsgi.runtime.leases import Leases
 from director_wsgi.stat.engine import StatEngine, StatPolicy
 from director_wsgi.stat.evidence import Evidence, Lifetimes, Presence, Reason
 from director_wsgi.stat.health import Sickness
+from tests.descriptors import open_files
 from tests.servers.conftest import MakeClient
 from tests.servers.faults import FaultServer
 from tests.servers.federation import eventually
@@ -116,10 +116,6 @@ def world(make_client: MakeClient) -> Iterator[World]:
     world = World(make_client)
     yield world
     assert world.close()
-
-
-def open_files() -> int:
-    return len(os.listdir("/proc/self/fd"))  # noqa: PTH208, cheaper than a list of paths
 
 
 def stat_threads(server: FaultServer) -> list[str]:

@@ -101,7 +101,8 @@ def test_tracer_provider_build_error_leaves_no_trace(
                 with pytest.raises(TypeError):
                     leases.acquire(("tracer", other), workshop.build(other), close)
         after = Census()
-        assert (after.threads, after.files) == (before.threads, before.files)
+        assert after.threads == before.threads
+        assert after.files <= before.files
         assert (leases.statistics().live, leases.statistics().builds) == (1, 1)
         live.value.begin("GET", trace_id=0).end()  # that it lives is shown by using it
         live.release()
