@@ -6,6 +6,7 @@ Read `resolver` first: it shows the whole on one screen.
 - `policy`: what the operator decided, and what every step needs to know of a request.
 - `matching`: snapshot and request to the origins and caches that may serve it. Pure.
 - `ranking`: which of them first, for a client at this place. Pure.
+- `nearest`: who of many is nearest to a place, remembered. Pure.
 - `asking`: whom to ask for the object.
 - `candidates`: what was said, and who is left. Pure.
 - `adaptive`, `weights`: which of those first, by all that is known of them. Pure.

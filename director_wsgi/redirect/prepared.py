@@ -9,7 +9,7 @@ from typing import Final
 
 from director_wsgi.federation.snapshot import PrefixEntry, Snapshot
 from director_wsgi.redirect.matching import Match, Need, match
-from director_wsgi.redirect.ranking import Orders
+from director_wsgi.redirect.nearest import Orders
 
 MATCHES: Final = 8_192
 """Prefixes, and kinds of requests for each, that are remembered; the least recently used is forgotten."""

@@ -1,7 +1,6 @@
 """Laws that every ranking keeps, and the order that each one means."""
 
 import random
-from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -9,8 +8,8 @@ from hypothesis import strategies as st
 
 from director_wsgi.federation.models import Coordinate
 from director_wsgi.federation.snapshot import Group
-from director_wsgi.redirect.geo import distance_miles, is_known
-from director_wsgi.redirect.ranking import CACHE_SORT_METHODS, LONGEST, Orders, rank
+from director_wsgi.redirect.nearest import Orders
+from director_wsgi.redirect.ranking import CACHE_SORT_METHODS, rank
 from tests.make import at
 
 MADISON = at(43.07, -89.40)
@@ -32,7 +31,6 @@ def group_of(*places: Coordinate | None) -> Group[Server]:
     return Group(tuple(enumerate(places)))
 
 
-known = st.builds(at, st.floats(-90, 90), st.floats(-180, 180)).filter(is_known)
 coordinates = st.none() | st.builds(at, st.floats(-90, 90), st.floats(-180, 180))
 
 
@@ -64,40 +62,12 @@ def test_equals_keep_their_order() -> None:
     assert [n for n, _ in ranked("distance", group_of(CHICAGO, CHICAGO, CHICAGO))] == [0, 1, 2]
 
 
-def distances(group: Group[Server], client: Coordinate) -> list[float]:
-    return [distance_miles(client, place) for _, place in ranked("distance", group, client) if place]
-
-
-@given(places=st.lists(known, min_size=2, max_size=8), client=known)
-def test_the_order_is_that_of_distances_on_the_sphere(places: list[Coordinate], client: Coordinate) -> None:
-    in_order = distances(group_of(*places), client)
-    assert all(nearer <= farther + 0.1 for nearer, farther in pairwise(in_order))  # rounding: some hundred yards
-
-
 def test_who_cannot_be_placed_stands_in_the_middle() -> None:
     assert [n for n, _ in ranked("distance", group_of(LOS_ANGELES, None, CHICAGO, NEW_YORK))] == [2, 1, 3, 0]
 
 
 def test_a_client_that_cannot_be_placed_meets_the_order_of_the_group() -> None:
     assert [n for n, _ in ranked("distance", group_of(LOS_ANGELES, CHICAGO, NEW_YORK), NOWHERE)] == [0, 1, 2]
-
-
-def test_an_order_is_remembered_for_an_exact_place() -> None:
-    group, orders = group_of(LOS_ANGELES, CHICAGO), Orders()
-    assert orders.nearest(group, place_of, MADISON) is orders.nearest(group, place_of, at(43.07, -89.40))
-    assert orders.nearest(group, place_of, at(43.07, -89.41)) is not orders.nearest(group, place_of, MADISON)
-    assert orders.nearest(group, place_of, MADISON, 1) == ((1, CHICAGO),)
-
-
-def test_orders_are_remembered_up_to_a_bound_and_long_ones_not_at_all() -> None:
-    orders = Orders(capacity=10)
-    for longitude in range(100):
-        orders.nearest(group_of(CHICAGO, NEW_YORK), place_of, at(10, longitude))
-    assert len(orders) == 10
-    many = group_of(*[CHICAGO] * (LONGEST + 1))
-    assert len(orders.nearest(many, place_of, MADISON)) == LONGEST + 1
-    assert orders.nearest(many, place_of, MADISON) is not orders.nearest(many, place_of, MADISON)
-    assert orders.nearest(many, place_of, MADISON, 6) is orders.nearest(many, place_of, MADISON, 6)
 
 
 def test_one_server_needs_no_memory_of_its_order() -> None:
