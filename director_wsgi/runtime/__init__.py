@@ -33,6 +33,7 @@ The process:
     worker_families  and in metrics
     heaps       how many heaps the C library keeps for many threads
     log         how log lines look
+    outlet      where they go, and that nobody waits for their reader
     metrics     what is counted, written for Prometheus
 
 What lives long:

@@ -19,6 +19,7 @@ from typing import Any, ClassVar
 
 from gunicorn.glogging import Logger
 
+from director_wsgi.runtime import outlet
 from director_wsgi.runtime.sockets import GIVEN_UP
 
 job_id: ContextVar[str | None] = ContextVar("job_id", default=None)
@@ -122,6 +123,13 @@ def set_level(level: str) -> None:
             logger.setLevel(name)
 
 
+def _tell_lost(lines: int) -> str:
+    record = logging.LogRecord(
+        __name__, logging.WARNING, __file__, 0, "Nobody read the log: %d lines are lost", (lines,), None
+    )
+    return f"{LineFormatter().format(record)}\n"
+
+
 class GunicornLogger(Logger):  # type: ignore[misc]
     """gunicorn's logger: the director's records and gunicorn's go the same way, in the same shape, safe.
 
@@ -145,6 +153,7 @@ class GunicornLogger(Logger):  # type: ignore[misc]
             root.setLevel(self.loglevel)
         for logger in (root, self.error_log, self.access_log):
             make_safe(logger.handlers)
+            outlet.fit(logger.handlers, _tell_lost)
 
     def atoms(self, resp: Any, req: Any, environ: Any, request_time: Any) -> dict[str, Any]:
         """What an access log format may name, without the headers that are secret whatever they look like."""

@@ -1,4 +1,4 @@
-"""Where a worker runs and how many clients it has, as metrics."""
+"""Where a worker runs, how many clients it has and whether its log is read, as metrics."""
 
 import os
 from collections.abc import Iterator
@@ -6,6 +6,7 @@ from typing import Final
 
 from prometheus_client.metrics_core import Metric
 
+from director_wsgi.runtime import outlet
 from director_wsgi.runtime.balance import register
 from director_wsgi.runtime.metrics import counter, gauge
 from director_wsgi.runtime.pages import Across
@@ -31,6 +32,12 @@ def families() -> Iterator[Metric]:
         (),
         [((), share.connections)],
         across=Across.EACH,
+    )
+    yield counter(
+        "director_wsgi_log_lines_lost_total",
+        "Log lines that found no room at standard output or error, since nobody read them.",
+        (),
+        [((), outlet.lost())],
     )
     yield counter(
         "director_wsgi_balance_total",

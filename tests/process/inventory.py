@@ -51,6 +51,9 @@ DESCRIPTORS = {
 
 FILES = 8
 
+UNREAD = "unread"
+"""A named pipe beside the output, where a test has it write there."""
+
 FAKETIME = "/dev/shm/faketime_shm_"
 """What libfaketime shares among processes whose clock it sets."""
 
@@ -89,7 +92,7 @@ def _descriptors(pid: int, output: Path, state: Path) -> Iterator[str]:
     # The bus lies with the state where there is no shared memory.
     folders = (bus.parent, state)
     stores = (*(folder / bus.name for folder in folders), state / BACKUP_NAME)
-    files = {str(output), *(str(folder / "metrics") for folder in folders)}
+    files = {str(output), str(output.with_name(UNREAD)), *(str(folder / "metrics") for folder in folders)}
     files |= {f"{store}{suffix}" for store in stores for suffix in _STORE}
     found: Counter[str] = Counter()
     for descriptor in Path(f"/proc/{pid}/fd").iterdir():

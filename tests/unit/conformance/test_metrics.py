@@ -30,6 +30,7 @@ SOMETIMES = {
     "director_wsgi_worker_core",
     "director_wsgi_worker_connections",
     "director_wsgi_balance_total",
+    "director_wsgi_log_lines_lost_total",
 }
 
 

@@ -28,6 +28,7 @@ def test_they_tell_the_core_the_connections_and_what_was_done(
     assert told == {
         ("director_wsgi_worker_core",): core,
         ("director_wsgi_worker_connections",): 7,
+        ("director_wsgi_log_lines_lost_total",): 0,
         ("director_wsgi_balance_total", "left"): 0,
         ("director_wsgi_balance_total", "parted"): 0,
     }
