@@ -25,6 +25,10 @@ The process:
     private_file  a small file that only the director's user may read
     notify      what systemd is told
     worker      gunicorn's gthread worker, with its errors as JSON
+    arrival     has a request arrived?
+    slow_clients  until it has, no thread waits for it, nor for a client to go
+    at_once     what needs no waiting is answered by the main thread
+    response    head and body in one piece
     sockets     the listener: TLS, and a bound on silence
     cores       which core each worker runs on
     processors  what the kernel tells of cores

@@ -20,9 +20,10 @@ from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from gunicorn import http
 from gunicorn.http import wsgi
 from gunicorn.workers import gthread
+
+from director_wsgi.runtime.slow_clients import SlowClientsWorker
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication, WSGIEnvironment
@@ -68,7 +69,7 @@ class _Outbox:
         self.pieces.append(data)
 
 
-class AtOnceWorker(gthread.ThreadWorker):  # type: ignore[misc]
+class AtOnceWorker(SlowClientsWorker):
     """See the module."""
 
     wsgi: Any
@@ -144,7 +145,7 @@ class AtOnceWorker(gthread.ThreadWorker):  # type: ignore[misc]
         answer = self._answer(conn, data) if _is_plain(data) else None
         if answer is None:
             conn.was_at_once = False
-            conn.parser = http.get_parser(self.cfg, conn.sock, conn.client)
+            conn.parser = self.new_parser(conn)
             conn.parser.unreader.unread(data)
             return False
         self.nr += 1

@@ -4,11 +4,10 @@ These things differ from the class below it:
 
 * What gunicorn refuses before the application sees it (400, 414, 431 …) is answered as JSON with the director's
   `Server`, as every other error; nothing that a client sent is echoed or logged.
-* The polite end of a connection (half-close, then wait for the client to close too) is waited for in the handler
-  thread, and only if the client may still be sending. gthread waits in the thread that accepts connections, so that
-  one client that never closes holds up all. And what the client still sends meanwhile is read, however much: a PUT is
-  redirected before its body, and a connection closed upon unread bytes is reset, which takes the redirect from a
-  client that was busy sending.
+* No thread waits for a client to ask, or to go (`runtime.slow_clients`). The polite end of a connection (half-close,
+  then wait for the client to close too) is for who may still be sending. What that client still sends is read, however
+  much: a PUT is redirected before its body, and a connection closed upon unread bytes is reset, which takes the
+  redirect from a client that was busy sending.
 * Nobody is told to go on (`100 Continue`) with a body that nobody is going to read.
 * Reading a body fails with an `OSError` and nothing else, whether the client fell silent, went away or sent nonsense:
   an application needs to know nothing of gunicorn to tell a bad client from its own defects.
@@ -25,23 +24,22 @@ import contextlib
 import errno
 import json
 import re
-import select
 import socket
 import ssl
 import sys
 import threading
 import time
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
 from typing import Any
 
 from gunicorn import util
 from gunicorn.http import errors, message, wsgi
 from gunicorn.workers import gthread
-from gunicorn.workers.gthread import _DEFER, DEFAULT_WORKER_DATA_TIMEOUT
 
 from director_wsgi import __version__
 from director_wsgi.runtime import response, start
+from director_wsgi.runtime.arrival import READ_METHODS
 from director_wsgi.runtime.at_once import AtOnceWorker
 from director_wsgi.runtime.balance import register
 from director_wsgi.runtime.sockets import InvalidBody
@@ -52,18 +50,9 @@ SERVER = f"pelican/{__version__}"
 TARGET_INVALID = re.compile(r"[\x00-\x20\x7f]")
 """What a request target may not hold. gunicorn refuses raw UTF-8, too, which curl sends as typed and Go takes."""
 
-LINGER_S = 1.0
-"""How long a client may take to close after us; until then what it has not read yet is not lost."""
-
-LINGER_BYTES = 1 << 40
-"""How much it may send in that time: as much as it can. gunicorn's 64 KiB is less than the kernel's buffers hold."""
-
 KEPT_AT_THE_END_S = 0.5
 """How long a worker that ends waits for a request that may be under way to it on a connection that is kept: longer than
 one takes around the world. gunicorn's 2 s would be so much more of nobody listening whenever a director restarts."""
-
-READ_METHODS = frozenset({"POST"})
-"""Requests whose bodies the director reads: advertisements."""
 
 MAX_UNREAD_BYTES = 1 << 16
 """The rest of a body that gunicorn reads to keep a connection; after a longer one it closes it."""
@@ -151,17 +140,12 @@ def _has_body(req: Any) -> bool:
     )
 
 
-def _is_left_unread(req: Any) -> bool:
-    """Whether the request says that it has a body too long to be read for nothing."""
+def _is_in_the_way(req: Any, conn: Any) -> bool:
+    """Whether the request has a body that a thread would have to wait for, or to read at length, before the next."""
+    if not getattr(conn, "has_body", False):
+        return _has_body(req)
     length = next((value for name, value in req.headers if name == "CONTENT-LENGTH"), "0")
     return req.method not in READ_METHODS and int(length) > MAX_UNREAD_BYTES
-
-
-def _may_be_read(sock: Any, timeout_s: float) -> bool:
-    """Whether there is something to read within the time, asked without a descriptor (gthread needs one for it)."""
-    poll = select.poll()
-    poll.register(sock, select.POLLIN)
-    return bool(poll.poll(timeout_s * 1000))
 
 
 def _pause(seconds: float) -> None:
@@ -224,22 +208,6 @@ class DirectorWorker(AtOnceWorker):
         """Main thread. The names tell handler threads from the director's own."""
         return ThreadPoolExecutor(max_workers=self.cfg.threads, thread_name_prefix="handler")
 
-    def handle(self, conn: Any) -> Any:
-        """Handler thread. Serves one request; true if the connection is kept (or, gthread's marker, put off)."""
-        if not conn.initialized and not conn.data_ready:
-            if not _may_be_read(conn.sock, DEFAULT_WORKER_DATA_TIMEOUT):
-                return _DEFER
-            conn.data_ready = True
-        kept = super().handle(conn)
-        if not kept:
-            # gthread may have closed it already.
-            # Only who may still be sending is waited for: a handler thread is worth more than a polite end.
-            linger_s = LINGER_S if getattr(conn, "may_be_sending", True) else 0.0
-            with contextlib.suppress(OSError):
-                util.close_graceful(conn.sock, timeout=linger_s, max_drain=LINGER_BYTES)
-            conn.has_ended = True
-        return kept
-
     def parts_nowait(self) -> bool:
         """Main thread. As `handle_request` does, but no thread has to be free for it."""
         return self.share.has_too_many and self.share.parts_nowait()
@@ -252,18 +220,13 @@ class DirectorWorker(AtOnceWorker):
             # RFC 9110 10.1.1: the final answer may come instead. The body may then follow or not, so nothing else can.
             req._expected_100_continue = False  # noqa: SLF001
             req.force_close()
-        if _is_left_unread(req):
+        if getattr(conn, "was_told_to_go_on", False):
+            req._expected_100_continue = False  # noqa: SLF001
+        if _is_in_the_way(req, conn):
             req.force_close()  # so that the answer says so
         if self.share.has_too_many and not req.should_close() and self.share.parts_nowait():
             req.force_close()
         return super().handle_request(req, conn)
-
-    def finish_request(self, conn: Any, fs: Future[Any]) -> None:
-        """Main thread. Takes the connection back from the handler thread."""
-        if getattr(conn, "has_ended", False):
-            self.nr_conns -= 1
-        else:
-            super().finish_request(conn, fs)
 
     def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:
         """Handler thread. Answers what neither the parser nor the application could deal with."""

@@ -10,6 +10,7 @@ from director_wsgi.runtime import outlet
 from director_wsgi.runtime.balance import register
 from director_wsgi.runtime.metrics import counter, gauge
 from director_wsgi.runtime.pages import Across
+from director_wsgi.runtime.slow_clients import tally as slow_clients
 
 WANDERS: Final = -1
 """Stands for a worker that is bound to no processor."""
@@ -38,6 +39,23 @@ def families() -> Iterator[Metric]:
         "Log lines that found no room at standard output or error, since nobody read them.",
         (),
         [((), outlet.lost())],
+    )
+    yield gauge(
+        "director_wsgi_clients_arriving",
+        "Connections on which a request is on its way, or is to come for the first time.",
+        (),
+        [((), slow_clients.arriving)],
+    )
+    yield counter(
+        "director_wsgi_slow_clients_total",
+        "Connections that were ended before a request had arrived. silent: nothing came for too long; late: it took "
+        "too long as a whole; crowded_out: there were too many, and those that were silent for longest had to go.",
+        ("how",),
+        [
+            (("silent",), slow_clients.silent),
+            (("late",), slow_clients.late),
+            (("crowded_out",), slow_clients.crowded_out),
+        ],
     )
     yield counter(
         "director_wsgi_balance_total",

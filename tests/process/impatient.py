@@ -1,7 +1,7 @@
-"""The director as in `soaked`, but soon tired of clients that do not read."""
+"""The director as in `held`, but soon tired of clients that do not read."""
 
 from director_wsgi.runtime import at_once
-from tests.process.soaked import application
+from tests.process.held import application
 
 __all__ = ["application"]
 

@@ -110,8 +110,7 @@ def test_a_flood_of_connections_at_the_clients_door_is_not_noticed(door: Door, t
         contextlib.ExitStack() as stack,
         dripping(stack, child.wait_until_ready().port, 2 * CONNECTIONS),
     ):
-        with pytest.raises(TimeoutError):
-            exchange(child.port, LIVE, timeout_s=1.0)  # clients wait
+        assert child.ask(LIVE).status == 200
         for _ in range(20):
             assert door.ask(LIVE).status == 200
             assert door.ask(READY).status == 200
@@ -119,7 +118,7 @@ def test_a_flood_of_connections_at_the_clients_door_is_not_noticed(door: Door, t
 
 @contextlib.contextmanager
 def dripping(stack: contextlib.ExitStack, port: int, number: int) -> Iterator[None]:
-    """So many clients that send a byte of a request line every half second, and so are never given up."""
+    """So many clients that send a byte of a request line every half second, and so are given up late."""
     clients = [stack.enter_context(socket.create_connection(("127.0.0.1", port), 10)) for _ in range(number)]
     has_ended = threading.Event()
 

@@ -7,6 +7,7 @@ import re
 import signal
 import socket
 import struct
+import tempfile
 import time
 from collections.abc import Iterator
 from functools import partial
@@ -18,6 +19,7 @@ import pytest
 
 from tests.process.child import SETTINGS, Child, parse, run, wait_until
 from tests.process.conftest import ENVIRON, Pair
+from tests.process.held import PREFIX
 from tests.process.kept import accepted
 from tests.process.soaked import SERVERS_VARIABLE
 
@@ -34,7 +36,7 @@ ROWS = [
 REDIRECT = b"GET /a/object HTTP/1.1\r\nHost: localhost\r\n\r\n"
 FLASKS = b"GET /.well-known/pelican-configuration HTTP/1.1\r\nHost: localhost\r\n\r\n"
 VARYING = re.compile(rb"(?m)^Date: .*\r\n|[\da-f]{8}(?:-[\da-f]{4}){3}-[\da-f]{12}")
-APPLICATION = "tests.process.soaked:application"
+APPLICATION = "tests.process.held:application"
 ARGUMENTS = ("-c", str(SETTINGS), "--threads", str(THREADS), "--access-logfile", "-")
 
 
@@ -127,16 +129,17 @@ def plain(answer: bytes) -> bytes:
 
 @contextlib.contextmanager
 def no_thread_free(where: int | str) -> Iterator[None]:
-    """All handler threads wait for the rest of a request."""
+    """All handler threads are at work."""
     with contextlib.ExitStack() as stack:
+        file = Path(stack.enter_context(tempfile.NamedTemporaryFile()).name)
         for _ in range(THREADS):
-            stack.enter_context(Client(where)).socket.sendall(b"GET / HT")
+            stack.enter_context(Client(where)).socket.sendall(f"GET {PREFIX}{file} HTTP/1.0\r\n\r\n".encode())
         probe = stack.enter_context(Client(where, timeout_s=0.3))
         with pytest.raises(TimeoutError):
             probe.ask()
         yield
         probe.socket.setblocking(False)
-        with pytest.raises(BlockingIOError):  # nor has one been free meanwhile: those requests are given up in the end
+        with pytest.raises(BlockingIOError):  # nor has one been free meanwhile
             probe.socket.recv(1)
 
 

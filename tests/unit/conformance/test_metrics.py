@@ -30,6 +30,8 @@ SOMETIMES = {
     "director_wsgi_worker_core",
     "director_wsgi_worker_connections",
     "director_wsgi_balance_total",
+    "director_wsgi_clients_arriving",
+    "director_wsgi_slow_clients_total",
     "director_wsgi_log_lines_lost_total",
 }
 

@@ -12,6 +12,7 @@ from gunicorn.config import Config
 from director_wsgi.runtime import at_once
 from director_wsgi.runtime.at_once import TURN_S, UNREAD_S, AtOnceWorker
 from director_wsgi.runtime.response import DirectorResponse
+from director_wsgi.runtime.slow_clients import Waiting
 from tests.fakes import FakeClock
 
 REQUEST = b"GET /a HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -72,6 +73,7 @@ class Worker(AtOnceWorker):
         self.keepalived_conns: deque[Connection] = deque()
         self.pending_conns: deque[Connection] = deque()
         self._unread = deque()
+        self._arriving, self._leaving = Waiting(), Waiting()
         self.poller = SimpleNamespace(unregister=self._forget, modify=self._watch, select=lambda _timeout: [])
         self.log = SimpleNamespace(access=lambda *_: None)
         self.body: Iterable[bytes] = (b"body",)

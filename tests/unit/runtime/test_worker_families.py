@@ -29,6 +29,10 @@ def test_they_tell_the_core_the_connections_and_what_was_done(
         ("director_wsgi_worker_core",): core,
         ("director_wsgi_worker_connections",): 7,
         ("director_wsgi_log_lines_lost_total",): 0,
+        ("director_wsgi_clients_arriving",): 0,
+        ("director_wsgi_slow_clients_total", "silent"): 0,
+        ("director_wsgi_slow_clients_total", "late"): 0,
+        ("director_wsgi_slow_clients_total", "crowded_out"): 0,
         ("director_wsgi_balance_total", "left"): 0,
         ("director_wsgi_balance_total", "parted"): 0,
     }

@@ -1,0 +1,369 @@
+"""gthread whose threads wait for no client: not for a request to arrive, nor for a connection to end.
+
+gthread gives a thread to each connection at once. There it waits for the first byte, for TLS, for each piece of head
+and body, and at the end for the client to close: as many slow clients as there are threads silence a worker. Here the
+main thread waits for all of them, as it does for connections that are kept. A thread takes up what has come and, if
+that is not yet a request (`arrival`), goes back for other work; in the clear and under TLS alike.
+
+A client that falls silent is waited for `SILENCE_S`; one that sends a little now and then has `HEAD_S` for TLS and the
+head, and `BODY_S` for the body. Of more than `MOST_WAITING` clients, who has been silent for longest goes.
+
+Source: RFC 9112 9.6, for the end of a connection. A head without an end is known as Slowloris.
+"""
+
+import contextlib
+import math
+import socket
+import ssl
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from functools import partial
+from selectors import EVENT_READ
+from typing import Any, Final
+
+from gunicorn import http, sock
+from gunicorn.http.unreader import SocketUnreader
+from gunicorn.workers import gthread
+
+from director_wsgi.runtime.arrival import Arrival
+from director_wsgi.runtime.sockets import SILENCE_S
+
+HEAD_S: Final = 10.0
+"""How long the head of a request, and what TLS needs before it, may take to arrive."""
+
+BODY_S: Final = 30.0
+"""How long its body may take."""
+
+LINGER_S: Final = 1.0
+"""How long a client may take to close after us; until then what it has not read yet is not lost."""
+
+MOST_WAITING: Final = 1024
+"""Connections on which a request is on its way, and as many that are about to end. They are beyond those that a worker
+may have otherwise (`worker_connections`), which are few, so that overload shows at the door."""
+
+MOST_HELD_BYTES: Final = 1 << 26
+"""Of requests on their way, together; what is too much is for a thread to read."""
+
+SLACK_BYTES: Final = 1 << 15
+"""More than TLS may have read, or may add, without having handed it out."""
+
+LAST_LOOKS_S: Final = 0.1
+"""How often a worker that ends looks for clients that take too long."""
+
+PIECE_BYTES: Final = 1 << 16
+"""What is read at once."""
+
+WORTH_A_LOOK_BYTES: Final = 1 << 14
+"""How much of a long body has to come before it is looked at; what comes slower than so much in `SILENCE_S` is late."""
+
+_CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+_MORE: Final = gthread._DEFER  # noqa: SLF001, what gthread's own `handle` returns for the same
+_LEAVES: Final = object()
+_GONE: Final = object()
+_LATE: Final = object()
+
+
+@dataclass
+class Tally:
+    """Of this worker; its main thread writes.
+
+    Attributes:
+        arriving: Connections whose next request is on its way, or is to come for the first time.
+        silent: Connections that were ended since nothing came, or that were left to a thread to refuse.
+        late: Those on which a request came, but not in time.
+        crowded_out: Those that had to go before, since there were too many.
+    """
+
+    arriving: int = 0
+    silent: int = 0
+    late: int = 0
+    crowded_out: int = 0
+
+
+tally: Final = Tally()
+
+
+class BoundedUnreader(SocketUnreader):  # type: ignore[misc]
+    """Reads from a client until `ends_at`, an instant of `time.monotonic`; then a TimeoutError."""
+
+    ends_at = math.inf
+
+    def chunk(self, size_hint: int | None = None) -> bytes:
+        """The next piece, as large as it comes."""
+        if time.monotonic() > self.ends_at:
+            raise TimeoutError("the client takes too long to send")
+        piece: bytes = super().chunk(size_hint)
+        return piece
+
+
+def _come(conn: Any) -> bytearray:
+    """What has come of its request and has not been handed on."""
+    arrival: Arrival | None = getattr(conn, "arrival", None)
+    return arrival.data if arrival else bytearray()
+
+
+class Waiting:
+    """Connections that the main thread waits for, who began to wait first is first."""
+
+    def __init__(self) -> None:
+        self.all: dict[Any, None] = {}
+        self.held_bytes = 0
+
+    def __len__(self) -> int:
+        return len(self.all)
+
+    def first(self) -> Any:
+        return next(iter(self.all))
+
+    def overdue(self, now: float, *, look_at_all: bool = False) -> list[Any]:
+        """Those whose time is over; unless asked for all, those before the first whose time is not."""
+        found = []
+        for conn in self.all:
+            if conn.timeout <= now:
+                found.append(conn)
+            elif not look_at_all:
+                break
+        return found
+
+    def add(self, conn: Any) -> None:
+        conn.held_bytes = len(_come(conn))
+        self.held_bytes += conn.held_bytes
+        self.all[conn] = None
+
+    def remove(self, conn: Any) -> None:
+        del self.all[conn]
+        self.held_bytes -= conn.held_bytes
+
+
+class SlowClientsWorker(gthread.ThreadWorker):  # type: ignore[misc]
+    """See the module.
+
+    What it keeps at a connection: `arrival`, what has come of a request, None before anything has; `arrives_by`, when
+    the part that is on its way has to be there; `timeout`, until when the main thread waits.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._arriving, self._leaving = Waiting(), Waiting()
+        super().__init__(*args, **kwargs)
+        # HTTP/2 has a parser that asks its socket by itself; and so does a handshake that is part of the wrapping.
+        self._gathers = "h2" not in self.cfg.http_protocols and not (
+            self.cfg.is_ssl and self.cfg.do_handshake_on_connect
+        )
+
+    @property
+    def worker_connections(self) -> int:
+        """How many connections it may have at this moment."""
+        return self._most_connections + len(self._arriving) + len(self._leaving)
+
+    @worker_connections.setter
+    def worker_connections(self, most: int) -> None:
+        self._most_connections = most
+
+    def new_parser(self, conn: Any) -> Any:
+        """A parser of what comes on a connection that speaks HTTP/1."""
+        parser = http.get_parser(self.cfg, conn.sock, conn.client)
+        parser.unreader = BoundedUnreader(conn.sock)
+        return parser
+
+    # -- the main thread
+
+    def accept(self, listener: Any) -> None:
+        """Main thread. Take a connection, and wait for what comes on it."""
+        try:
+            client, address = listener.accept()
+        except (BlockingIOError, ConnectionAbortedError):
+            return
+        self.nr_conns += 1
+        self._await_request(gthread.TConn(self.cfg, client, address, listener.getsockname()))
+
+    def finish_request(self, conn: Any, fs: "Future[Any]") -> None:
+        """Main thread. Take a connection back from a thread."""
+        result = None if fs.cancelled() or fs.exception() else fs.result()
+        if result is _MORE:
+            self._await_request(conn)
+        elif result is _LATE:
+            self.nr_conns -= 1
+            tally.late += 1
+        elif result is _LEAVES:
+            self._await(conn, self._leaving, LINGER_S, self._on_leaving)
+        elif result is _GONE:
+            self.nr_conns -= 1
+        else:
+            super().finish_request(conn, fs)
+
+    def wait_for_and_dispatch_events(self, timeout: float) -> None:
+        """Main thread. One turn of its loop."""
+        is_last = not self.alive and (self._arriving or self._leaving)
+        super().wait_for_and_dispatch_events(min(timeout, LAST_LOOKS_S) if is_last else timeout)
+
+    def murder_pending(self) -> None:
+        """Main thread. End connections of clients that take too long."""
+        super().murder_pending()
+        now = time.monotonic()
+        for conn in self._leaving.overdue(now):
+            self._drop(conn, self._leaving)
+        # Those of a worker that ends are waited for shorter than those before them.
+        for conn in self._arriving.overdue(now, look_at_all=not self.alive):
+            self._give_up(conn)
+            tally.silent += 1
+        for waiting in (self._arriving, self._leaving):
+            while len(waiting) > MOST_WAITING:
+                self._drop(waiting.first(), waiting)
+                tally.crowded_out += 1
+        tally.arriving = len(self._arriving)
+
+    def _cap_keepalive(self, deadline: float) -> None:
+        """Main thread. A worker that ends waits no longer for a first byte than for one on a kept connection."""
+        super()._cap_keepalive(deadline)
+        for conn in self._arriving.all:
+            if not _come(conn):
+                conn.timeout = min(conn.timeout, deadline)
+
+    def _await_request(self, conn: Any) -> None:
+        come = _come(conn)
+        if come and self._arriving.held_bytes + len(come) > MOST_HELD_BYTES:
+            conn.arrival.is_whole = True
+            self.enqueue_req(conn)
+            return
+        patience_s = SILENCE_S if self.alive or come else gthread.STOP_KEEPALIVE_LINGER
+        self._await(conn, self._arriving, patience_s, self._on_arriving)
+
+    def _await(self, conn: Any, waiting: Waiting, patience_s: float, ready: Callable[[Any, Any], None]) -> None:
+        conn.timeout = time.monotonic() + patience_s
+        try:
+            conn.sock.setblocking(False)
+            self.poller.register(conn.sock, EVENT_READ, partial(ready, conn))
+        except (OSError, ValueError):  # it has gone meanwhile, or there is no room
+            self.nr_conns -= 1
+            conn.close()
+        else:
+            waiting.add(conn)
+
+    def _on_arriving(self, conn: Any, _sock: Any) -> None:
+        self._arriving.remove(conn)
+        self.poller.unregister(conn.sock)
+        conn.data_ready = True
+        self.enqueue_req(conn)
+
+    def _on_leaving(self, conn: Any, _sock: Any) -> None:
+        """What the client still sends is read: a connection closed upon unread bytes is reset."""
+        try:
+            is_over = not conn.sock.recv(PIECE_BYTES)
+        except BlockingIOError:
+            is_over = False
+        except OSError:
+            is_over = True
+        if is_over:
+            self._drop(conn, self._leaving)
+
+    def _give_up(self, conn: Any) -> None:
+        """Nothing has come for too long: a thread sees what there is to say to what has come before."""
+        if _come(conn):
+            conn.arrival.is_whole = True
+            conn.arrives_by = -math.inf
+            self._on_arriving(conn, conn.sock)
+        else:
+            self._drop(conn, self._arriving)
+
+    def _drop(self, conn: Any, waiting: Waiting) -> None:
+        waiting.remove(conn)
+        self.poller.unregister(conn.sock)
+        self.nr_conns -= 1
+        conn.close()
+
+    # -- the threads
+
+    def handle(self, conn: Any) -> Any:
+        """Handler thread. Serves a request, if it has arrived; what is to become of the connection."""
+        if self._gathers:
+            try:
+                if not self._has_arrived(conn):
+                    return self._more(conn)
+            except ssl.SSLError as error:
+                if error.args[0] != ssl.SSL_ERROR_EOF:
+                    self.handle_error(None, conn.sock, conn.client, error)
+                return self._part(conn, is_polite=True)
+            except OSError as error:
+                self.log.debug("A client went away before its request arrived: %s", error)
+                return self._part(conn, is_polite=False)
+        kept = super().handle(conn)
+        # Only who may still be sending is waited for.
+        return kept or self._part(conn, is_polite=getattr(conn, "may_be_sending", True))
+
+    def _more(self, conn: Any) -> object:
+        """What is to become of a connection on which more has to come."""
+        if time.monotonic() < conn.arrives_by:
+            return _MORE
+        conn.close()
+        return _LATE
+
+    def _has_arrived(self, conn: Any) -> bool:
+        """Whether the request is there, or whatever else the parser has to have a look at."""
+        if getattr(conn, "arrives_by", None) is None:
+            conn.arrives_by = time.monotonic() + HEAD_S
+        conn.sock.setblocking(False)
+        try:
+            if not conn.initialized:
+                self._begin(conn)
+            self._gather(conn)
+        except (BlockingIOError, ssl.SSLWantReadError):
+            return False
+        is_late = time.monotonic() > conn.arrives_by
+        conn.parser.unreader.ends_at = conn.arrives_by if is_late else time.monotonic() + BODY_S
+        conn.arrives_by = None
+        return True
+
+    def _begin(self, conn: Any) -> None:
+        if self.cfg.is_ssl:
+            if not isinstance(conn.sock, ssl.SSLSocket):
+                conn.sock = sock.ssl_wrap_socket(conn.sock, self.cfg)
+            try:
+                ssl.SSLSocket.do_handshake(conn.sock)
+            except ssl.SSLWantWriteError:  # a chain of certificates that is longer than what the kernel takes at once
+                conn.sock.do_handshake()
+                conn.sock.setblocking(False)
+        conn.parser = self.new_parser(conn)
+        conn.initialized = True
+
+    def _gather(self, conn: Any) -> None:
+        """Take what has come; a BlockingIOError or an SSLWantReadError if that is not all."""
+        if getattr(conn, "arrival", None) is None:
+            conn.arrival = Arrival()
+            conn.arrival.feed(conn.parser.unreader.take_buffered())
+        arrival: Arrival = conn.arrival
+        had_head = arrival.has_head
+        try:
+            while not arrival.is_whole and (piece := conn.sock.recv(PIECE_BYTES)):
+                arrival.feed(piece)
+                if arrival.is_to_be_told_to_go_on():
+                    conn.sock.send(_CONTINUE)
+        finally:
+            if arrival.has_head and not had_head:
+                conn.arrives_by = time.monotonic() + BODY_S
+            # No need to be woken by each packet of a long body.
+            least = 1 if arrival.is_whole else min(WORTH_A_LOOK_BYTES, arrival.missing_bytes - SLACK_BYTES)
+            if least > 1 or had_head:
+                conn.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, max(1, least))
+        # A body that nobody reads is in the way of the next request, unless it is there.
+        with contextlib.suppress(BlockingIOError, ssl.SSLWantReadError):
+            while not arrival.has_body and arrival.missing_bytes < PIECE_BYTES:
+                if not (piece := conn.sock.recv(PIECE_BYTES)):
+                    break
+                arrival.feed(piece)
+        conn.parser.unreader.unread(bytes(arrival.data))
+        conn.has_body = arrival.has_body
+        conn.was_told_to_go_on = arrival.was_told_to_go_on
+        conn.arrival = None
+
+    @staticmethod
+    def _part(conn: Any, *, is_polite: bool) -> object:
+        """End a connection: at once, or when the client has read and ended it, too."""
+        with contextlib.suppress(OSError):
+            conn.sock.setblocking(False)
+            if is_polite:
+                conn.sock.shutdown(socket.SHUT_WR)
+                return _LEAVES
+        conn.close()
+        return _GONE
