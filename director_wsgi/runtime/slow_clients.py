@@ -115,6 +115,7 @@ class Waiting:
         return len(self.all)
 
     def first(self) -> Any:
+        """Who has waited for longest; a StopIteration if there is nobody."""
         return next(iter(self.all))
 
     def overdue(self, now: float, *, look_at_all: bool = False) -> list[Any]:
@@ -128,11 +129,13 @@ class Waiting:
         return found
 
     def add(self, conn: Any) -> None:
+        """Behind all others, with what has come on it so far."""
         conn.held_bytes = len(_come(conn))
         self.held_bytes += conn.held_bytes
         self.all[conn] = None
 
     def remove(self, conn: Any) -> None:
+        """A KeyError if it does not wait here."""
         del self.all[conn]
         self.held_bytes -= conn.held_bytes
 
