@@ -11,6 +11,7 @@ terminal is opened once more, for ourselves alone; a socket can be told with eac
 
 import io
 import logging
+import math
 import os
 import select
 import socket
@@ -23,7 +24,10 @@ from typing import Final
 from director_wsgi.limits.deadline import Clock, Deadline, monotonic
 
 PATIENCE_S: Final = 0.1
-"""How long a line waits for room, unless the one before it found none either."""
+"""How long a line waits for room: long enough for a reader that was busy with something else."""
+
+REST_S: Final = 1.0
+"""How long no line waits after one that had to: who reads slowly must not set the pace."""
 
 Tell = Callable[[int], str]
 """The line that says how many were lost before it."""
@@ -49,7 +53,7 @@ class Outlet:
         self.lost = 0
         self._untold = 0
         self._rest = b""  # of a line that was begun
-        self._is_stuck = False
+        self._patient_from = -math.inf
         self._tell = tell
         self._clock = clock
         self._descriptor = descriptor
@@ -64,8 +68,10 @@ class Outlet:
         if self._untold:
             line = self._tell(self._untold).encode() + line
         waiting = self._rest + line
-        sent = self._sent_of(waiting, Deadline.after(0.0 if self._is_stuck else PATIENCE_S, self._clock))
-        self._is_stuck = sent < len(waiting)
+        sent = self._sent_of(waiting, 0.0)
+        if sent < len(waiting) and self._clock() >= self._patient_from:
+            sent += self._sent_of(waiting[sent:], PATIENCE_S)
+            self._patient_from = self._clock() + REST_S
         if sent > len(self._rest) or not line:
             self._rest = waiting[sent:]
             self._untold = 0
@@ -86,7 +92,8 @@ class Outlet:
         """In a child that was just forked: what its parent lost is the parent's to tell."""
         self.lost = self._untold = 0
 
-    def _sent_of(self, data: bytes, deadline: Deadline) -> int:
+    def _sent_of(self, data: bytes, patience_s: float) -> int:
+        deadline = Deadline.after(patience_s, self._clock)
         sent = 0
         try:
             while sent < len(data) and self._room.poll(deadline.remaining_s() * 1000):

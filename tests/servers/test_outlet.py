@@ -7,12 +7,14 @@ import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from director_wsgi.runtime import outlet
 from director_wsgi.runtime.outlet import Outlet
 from tests.descriptors import open_files
+from tests.fakes import FakeClock
 
 LINE = "a line of the log, of no great length\n"
 LONG = f"{'x' * 65_000}\n"
@@ -94,21 +96,25 @@ def test_what_nobody_reads_is_lost_and_told_of_once_somebody_reads_again(sink: S
     assert out.lost == 1001
 
 
-def test_only_the_first_line_without_room_waits(pipe: Sink, monkeypatch: pytest.MonkeyPatch) -> None:
-    patience: list[float] = []
-    out = Outlet(pipe.descriptor, tell)
-    remaining = outlet.Deadline.remaining_s
-    monkeypatch.setattr(outlet.Deadline, "remaining_s", lambda self: patience.append(remaining(self)) or patience[-1])
+def test_a_reader_that_is_slow_does_not_set_the_pace(pipe: Sink) -> None:
+    """However much room there is now and then, lines wait once in a while."""
+    clock = FakeClock()
+    out = Outlet(pipe.descriptor, tell, clock)
+    waits: list[float] = []
+    room = out._room
+    out._room = SimpleNamespace(poll=lambda ms: waits.append(ms) or (room.poll(0) if ms == 0 else []))  # type: ignore[assignment]
     fill(out)
-    assert patience[-1] > 0
-    patience.clear()
+    assert waits[-1] == pytest.approx(outlet.PATIENCE_S * 1000)
+    for _ in range(10):
+        pipe.read()
+        waits.clear()
+        lost = out.lost
+        while out.lost == lost:
+            out.write(LINE)
+        assert set(waits) == {0.0}
+    clock.advance(outlet.REST_S)
     out.write(LINE)
-    assert patience == [0.0]
-    pipe.read()
-    out.write(LINE)
-    patience.clear()
-    out.write(LINE)
-    assert patience[0] > 0
+    assert waits[-1] == pytest.approx(outlet.PATIENCE_S * 1000)
 
 
 def test_a_line_that_was_begun_is_ended_before_the_next(sink: Sink) -> None:
