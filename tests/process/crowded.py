@@ -9,6 +9,7 @@ if "CROWDED" in os.environ:
 
     slow_clients.MOST_WAITING = 16  # type: ignore[misc]
     slow_clients.MOST_HELD_BYTES = 100_000  # type: ignore[misc]
+    slow_clients.SILENCE_S = 1  # type: ignore[misc]
     slow_clients.HEAD_S = 1.5  # type: ignore[misc]
     slow_clients.BODY_S = 1.5  # type: ignore[misc]
 

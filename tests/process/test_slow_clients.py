@@ -115,6 +115,28 @@ def test_what_comes_in_pieces_is_a_request(served: Site) -> None:
             assert b" 200 OK\r\n" in client.recv(65536)
 
 
+@pytest.mark.parametrize(
+    ("request_", "status"),
+    [
+        (HONEST.replace(b"close", b"keep-alive"), 200),
+        (POST + b"Content-Length: 2\r\n\r\n{}", 400),
+        (BODY, 400),  # under TLS an end without its goodbye leaves no way to answer
+        (HONEST[:9], 0),
+    ],
+    ids=["question", "advertisement", "half an advertisement", "half a question"],
+)
+def test_who_says_that_nothing_more_comes_is_answered(served: Site, request_: bytes, status: int) -> None:
+    with served.connect() as client:
+        client.sendall(request_)
+        socket.socket.shutdown(client, socket.SHUT_WR)
+        received = b""
+        with contextlib.suppress(ssl.SSLError):  # the end comes without TLS's own goodbye, on either side
+            while piece := client.recv(65536):
+                received += piece
+    is_cut_off = served.trust is not None and request_ is BODY
+    assert (parse(received).status if received else 0) == (0 if is_cut_off else status)
+
+
 @pytest.mark.parametrize("size", [1, 20_000, 3_000_000])
 def test_an_advertisement_that_comes_in_pieces_is_read(served: Site, size: int) -> None:
     """It is none, which can be told only by who has read it."""
