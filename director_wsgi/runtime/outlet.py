@@ -16,6 +16,7 @@ import os
 import select
 import socket
 import stat
+import threading
 import weakref
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -34,7 +35,7 @@ Tell = Callable[[int], str]
 
 
 class Outlet:
-    """A stream for one `logging.StreamHandler`, under whose lock every call is made.
+    """A stream for `logging.StreamHandler`s; any number of threads.
 
     Lines that come while there is no room are lost. The next that finds room is preceded by one that says how many.
 
@@ -53,6 +54,7 @@ class Outlet:
         self.lost = 0
         self._untold = 0
         self._rest = b""  # of a line that was begun
+        self._lock = threading.Lock()  # a handler has one of its own, but several handlers may write here
         self._patient_from = -math.inf
         self._tell = tell
         self._clock = clock
@@ -64,7 +66,16 @@ class Outlet:
 
     def write(self, text: str) -> int:
         """Write a line, or lose it; never raises."""
-        line = text.encode(errors="backslashreplace")
+        with self._lock:
+            self._write(text.encode(errors="backslashreplace"))
+        return len(text)
+
+    def flush(self) -> None:
+        """Write what is left of a line that was begun, as far as there is room."""
+        with self._lock:
+            self._rest = self._rest[self._sent_of(self._rest, 0.0) :]
+
+    def _write(self, line: bytes) -> None:
         if self._untold:
             line = self._tell(self._untold).encode() + line
         waiting = self._rest + line
@@ -79,18 +90,16 @@ class Outlet:
             self._rest = self._rest[sent:]
             self._untold += 1
             self.lost += 1
-        return len(text)
-
-    def flush(self) -> None:
-        """Nothing is held back but the rest of a line that did not fit."""
 
     def fileno(self) -> int:
         """The caller's descriptor."""
         return self._descriptor
 
     def begin_anew(self) -> None:
-        """In a child that was just forked: what its parent lost is the parent's to tell."""
+        """In a child that was just forked: what its parent lost, or has begun, is the parent's."""
         self.lost = self._untold = 0
+        self._rest = b""
+        self._lock = threading.Lock()
 
     def _sent_of(self, data: bytes, patience_s: float) -> int:
         deadline = Deadline.after(patience_s, self._clock)

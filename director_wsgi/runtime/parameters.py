@@ -276,7 +276,7 @@ class Config:
     max_advertisement_bytes: int = row(
         16 * _MIB, kinds.INTEGER, "Director.MaxAdvertisementSize",
         "Bytes; a longer advertisement is refused unread.",
-        check=between(1024, 1024 * _MIB), ours=True,
+        check=between(1024, 16 * _MIB), ours=True,
     )
     max_servers: int = row(
         10_000, kinds.INTEGER, "Director.MaxServers",

@@ -6,13 +6,18 @@ main thread waits for all of them, as it does for connections that are kept. A t
 that is not yet a request (`arrival`), goes back for other work; in the clear and under TLS alike.
 
 A client that falls silent is waited for `SILENCE_S`; one that sends a little now and then has `HEAD_S` for TLS and the
-head, and `BODY_S` for the body. Of more than `MOST_WAITING` clients, who has been silent for longest goes.
+head, and `BODY_S` for the body. Of more than `MOST_WAITING` clients, who has been silent for longest goes; of more than
+`MOST_HELD_BYTES` of requests on their way, the longest.
+
+Once a thread has handed a request to the parser, nothing more is read of it (`GatheredUnreader`): whatever is missing
+then, nobody waits for.
 
 Source: RFC 9112 9.6, for the end of a connection. A head without an end is known as Slowloris.
 """
 
 import contextlib
 import math
+import resource
 import socket
 import ssl
 import time
@@ -40,11 +45,12 @@ LINGER_S: Final = 1.0
 """How long a client may take to close after us; until then what it has not read yet is not lost."""
 
 MOST_WAITING: Final = 1024
-"""Connections on which a request is on its way, and as many that are about to end. They are beyond those that a worker
-may have otherwise (`worker_connections`), which are few, so that overload shows at the door."""
+"""Connections on which a request is on its way, and as many that are about to end; fewer, if that would be half of all
+descriptors. They are beyond those that a worker may have otherwise (`worker_connections`), which are few, so that
+overload shows at the door."""
 
-MOST_HELD_BYTES: Final = 1 << 26
-"""Of requests on their way, together; what is too much is for a thread to read."""
+MOST_HELD_BYTES: Final = 1 << 27
+"""Of requests on their way, together: those of a hundred caches with thousands of namespaces, at once."""
 
 SLACK_BYTES: Final = 1 << 15
 """More than TLS may have read, or may add, without having handed it out."""
@@ -56,13 +62,12 @@ PIECE_BYTES: Final = 1 << 16
 """What is read at once."""
 
 WORTH_A_LOOK_BYTES: Final = 1 << 14
-"""How much of a long body has to come before it is looked at; what comes slower than so much in `SILENCE_S` is late."""
+"""How much of a long body has to come before it is looked at, or else `SILENCE_S` have to pass."""
 
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 _MORE: Final = gthread._DEFER  # noqa: SLF001, what gthread's own `handle` returns for the same
 _LEAVES: Final = object()
 _GONE: Final = object()
-_LATE: Final = object()
 
 
 @dataclass
@@ -85,23 +90,47 @@ class Tally:
 tally: Final = Tally()
 
 
-class BoundedUnreader(SocketUnreader):  # type: ignore[misc]
-    """Reads from a client until `ends_at`, an instant of `time.monotonic`; then a TimeoutError."""
+class GatheredUnreader(SocketUnreader):  # type: ignore[misc]
+    """Hands out what was gathered, piece by piece, and asks the client for nothing: a TimeoutError at the end.
 
-    ends_at = math.inf
+    By pieces, since gunicorn copies what it has read ahead for each chunk of a body.
+    """
+
+    def __init__(self, client: Any) -> None:
+        super().__init__(client)
+        self.give(bytearray())
+
+    def give(self, come: bytearray) -> None:
+        """What is to be handed out behind what was put back (`unread`)."""
+        self._come, self._at = come, 0
 
     def chunk(self, size_hint: int | None = None) -> bytes:
-        """The next piece, as large as it comes."""
-        if time.monotonic() > self.ends_at:
-            raise TimeoutError("the client takes too long to send")
-        piece: bytes = super().chunk(size_hint)
+        """The next piece."""
+        piece = bytes(self._come[self._at : self._at + max(size_hint or 0, self.mxchunk)])
+        if not piece:
+            raise TimeoutError("the client has sent no more")
+        self._at += len(piece)
         return piece
+
+    def take_all(self) -> bytes:
+        """What has not been handed out; it is not there any more then."""
+        rest: bytes = self.take_buffered() + self._come[self._at :]
+        self.give(bytearray())
+        return rest
 
 
 def _come(conn: Any) -> bytearray:
     """What has come of its request and has not been handed on."""
     arrival: Arrival | None = getattr(conn, "arrival", None)
     return arrival.data if arrival else bytearray()
+
+
+def _has_come_unseen(conn: Any) -> bool:
+    """Whether something has come that was too little to be looked at."""
+    try:
+        return socket.socket.recv(conn.sock, 1, socket.MSG_PEEK) != b""  # below TLS
+    except OSError:
+        return False
 
 
 class Waiting:
@@ -128,6 +157,10 @@ class Waiting:
                 break
         return found
 
+    def longest(self) -> Any:
+        """Of whose request most has come; a ValueError if there is nobody."""
+        return max(self.all, key=lambda conn: conn.held_bytes)
+
     def add(self, conn: Any) -> None:
         """Behind all others, with what has come on it so far."""
         conn.held_bytes = len(_come(conn))
@@ -147,6 +180,8 @@ class SlowClientsWorker(gthread.ThreadWorker):  # type: ignore[misc]
     the part that is on its way has to be there; `timeout`, until when the main thread waits.
     """
 
+    _descriptors: float = math.inf
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._arriving, self._leaving = Waiting(), Waiting()
         super().__init__(*args, **kwargs)
@@ -154,6 +189,18 @@ class SlowClientsWorker(gthread.ThreadWorker):  # type: ignore[misc]
         self._gathers = "h2" not in self.cfg.http_protocols and not (
             self.cfg.is_ssl and self.cfg.do_handshake_on_connect
         )
+
+    def init_process(self) -> None:
+        """Main thread, after the fork."""
+        descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        if descriptors != resource.RLIM_INFINITY:
+            self._descriptors = descriptors
+        super().init_process()
+
+    @property
+    def most_waiting(self) -> float:
+        """How many arriving connections it waits for at most, and how many leaving ones."""
+        return min(MOST_WAITING, self._descriptors // 4)
 
     @property
     def worker_connections(self) -> int:
@@ -167,7 +214,7 @@ class SlowClientsWorker(gthread.ThreadWorker):  # type: ignore[misc]
     def new_parser(self, conn: Any) -> Any:
         """A parser of what comes on a connection that speaks HTTP/1."""
         parser = http.get_parser(self.cfg, conn.sock, conn.client)
-        parser.unreader = BoundedUnreader(conn.sock)
+        parser.unreader = GatheredUnreader(conn.sock)
         return parser
 
     # -- the main thread
@@ -184,11 +231,11 @@ class SlowClientsWorker(gthread.ThreadWorker):  # type: ignore[misc]
     def finish_request(self, conn: Any, fs: "Future[Any]") -> None:
         """Main thread. Take a connection back from a thread."""
         result = None if fs.cancelled() or fs.exception() else fs.result()
+        if getattr(conn, "is_late", False):
+            conn.is_late = False
+            tally.late += 1
         if result is _MORE:
             self._await_request(conn)
-        elif result is _LATE:
-            self.nr_conns -= 1
-            tally.late += 1
         elif result is _LEAVES:
             self._await(conn, self._leaving, LINGER_S, self._on_leaving)
         elif result is _GONE:
@@ -209,12 +256,18 @@ class SlowClientsWorker(gthread.ThreadWorker):  # type: ignore[misc]
             self._drop(conn, self._leaving)
         # Those of a worker that ends are waited for shorter than those before them.
         for conn in self._arriving.overdue(now, look_at_all=not self.alive):
-            self._give_up(conn)
-            tally.silent += 1
+            if _has_come_unseen(conn):
+                self._on_arriving(conn, conn.sock)
+            else:
+                self._give_up(conn)
+                tally.silent += 1
         for waiting in (self._arriving, self._leaving):
-            while len(waiting) > MOST_WAITING:
+            while len(waiting) > self.most_waiting:
                 self._drop(waiting.first(), waiting)
                 tally.crowded_out += 1
+        while self._arriving.held_bytes > MOST_HELD_BYTES:
+            self._give_up(self._arriving.longest())
+            tally.crowded_out += 1
         tally.arriving = len(self._arriving)
 
     def _cap_keepalive(self, deadline: float) -> None:
@@ -225,12 +278,7 @@ class SlowClientsWorker(gthread.ThreadWorker):  # type: ignore[misc]
                 conn.timeout = min(conn.timeout, deadline)
 
     def _await_request(self, conn: Any) -> None:
-        come = _come(conn)
-        if come and self._arriving.held_bytes + len(come) > MOST_HELD_BYTES:
-            conn.arrival.is_whole = True
-            self.enqueue_req(conn)
-            return
-        patience_s = SILENCE_S if self.alive or come else gthread.STOP_KEEPALIVE_LINGER
+        patience_s = SILENCE_S if self.alive or _come(conn) else gthread.STOP_KEEPALIVE_LINGER
         self._await(conn, self._arriving, patience_s, self._on_arriving)
 
     def _await(self, conn: Any, waiting: Waiting, patience_s: float, ready: Callable[[Any, Any], None]) -> None:
@@ -238,7 +286,7 @@ class SlowClientsWorker(gthread.ThreadWorker):  # type: ignore[misc]
         try:
             conn.sock.setblocking(False)
             self.poller.register(conn.sock, EVENT_READ, partial(ready, conn))
-        except (OSError, ValueError):  # it has gone meanwhile, or there is no room
+        except (OSError, ValueError, KeyError):  # it has gone meanwhile, or there is no room
             self.nr_conns -= 1
             conn.close()
         else:
@@ -265,7 +313,6 @@ class SlowClientsWorker(gthread.ThreadWorker):  # type: ignore[misc]
         """Nothing has come for too long: a thread sees what there is to say to what has come before."""
         if _come(conn):
             conn.arrival.is_whole = True
-            conn.arrives_by = -math.inf
             self._on_arriving(conn, conn.sock)
         else:
             self._drop(conn, self._arriving)
@@ -281,29 +328,25 @@ class SlowClientsWorker(gthread.ThreadWorker):  # type: ignore[misc]
     def handle(self, conn: Any) -> Any:
         """Handler thread. Serves a request, if it has arrived; what is to become of the connection."""
         if self._gathers:
+            conn.may_be_sending = True
             try:
                 if not self._has_arrived(conn):
-                    return self._more(conn)
+                    return _MORE
             except ssl.SSLError as error:
                 if error.args[0] != ssl.SSL_ERROR_EOF:
                     self.handle_error(None, conn.sock, conn.client, error)
                 return self._part(conn, is_polite=True)
             except OSError as error:
-                self.log.debug("A client went away before its request arrived: %s", error)
+                self.log.debug("A client is gone before its request has arrived: %s", error)
                 return self._part(conn, is_polite=False)
         kept = super().handle(conn)
+        if kept and self._gathers:
+            conn.parser.unreader.unread(conn.parser.unreader.take_all())  # where gthread looks for the next request
         # Only who may still be sending is waited for.
         return kept or self._part(conn, is_polite=getattr(conn, "may_be_sending", True))
 
-    def _more(self, conn: Any) -> object:
-        """What is to become of a connection on which more has to come."""
-        if time.monotonic() < conn.arrives_by:
-            return _MORE
-        conn.close()
-        return _LATE
-
     def _has_arrived(self, conn: Any) -> bool:
-        """Whether the request is there, or whatever else the parser has to have a look at."""
+        """Whether the parser has something to decide about; a TimeoutError if there has been nothing for too long."""
         if getattr(conn, "arrives_by", None) is None:
             conn.arrives_by = time.monotonic() + HEAD_S
         conn.sock.setblocking(False)
@@ -312,10 +355,12 @@ class SlowClientsWorker(gthread.ThreadWorker):  # type: ignore[misc]
                 self._begin(conn)
             self._gather(conn)
         except (BlockingIOError, ssl.SSLWantReadError):
-            return False
-        is_late = time.monotonic() > conn.arrives_by
-        conn.parser.unreader.ends_at = conn.arrives_by if is_late else time.monotonic() + BODY_S
-        conn.arrives_by = None
+            if time.monotonic() < conn.arrives_by:
+                return False
+            conn.is_late = True
+            if not (conn.initialized and conn.arrival.has_head):
+                raise TimeoutError("it took too long to arrive") from None
+        self._hand_over(conn)
         return True
 
     def _begin(self, conn: Any) -> None:
@@ -333,15 +378,12 @@ class SlowClientsWorker(gthread.ThreadWorker):  # type: ignore[misc]
     def _gather(self, conn: Any) -> None:
         """Take what has come; a BlockingIOError or an SSLWantReadError if that is not all."""
         if getattr(conn, "arrival", None) is None:
-            conn.arrival = Arrival()
-            conn.arrival.feed(conn.parser.unreader.take_buffered())
+            conn.arrival = Arrival(is_proxied=self.cfg.proxy_protocol != "off" and conn.parser.req_count == 0)
+            conn.arrival.feed(conn.parser.unreader.take_all())
         arrival: Arrival = conn.arrival
         had_head = arrival.has_head
         try:
-            while not arrival.is_whole and (piece := conn.sock.recv(PIECE_BYTES)):
-                arrival.feed(piece)
-                if arrival.is_to_be_told_to_go_on():
-                    conn.sock.send(_CONTINUE)
+            self._take(conn.sock, arrival)
         finally:
             if arrival.has_head and not had_head:
                 conn.arrives_by = time.monotonic() + BODY_S
@@ -349,16 +391,31 @@ class SlowClientsWorker(gthread.ThreadWorker):  # type: ignore[misc]
             least = 1 if arrival.is_whole else min(WORTH_A_LOOK_BYTES, arrival.missing_bytes - SLACK_BYTES)
             if least > 1 or had_head:
                 conn.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, max(1, least))
-        # A body that nobody reads is in the way of the next request, unless it is there.
+
+    @staticmethod
+    def _take(client: socket.socket, arrival: Arrival) -> None:
+        while not arrival.is_whole:
+            if arrival.is_to_be_told_to_go_on():
+                client.send(_CONTINUE)
+            if not (piece := client.recv(PIECE_BYTES)):
+                if not arrival.data:
+                    raise ConnectionAbortedError("it has ended")
+                return
+            arrival.feed(piece)
+        # The body of an upload is in the way of the next request, unless it is small and there.
         with contextlib.suppress(BlockingIOError, ssl.SSLWantReadError):
-            while not arrival.has_body and arrival.missing_bytes < PIECE_BYTES:
-                if not (piece := conn.sock.recv(PIECE_BYTES)):
-                    break
+            while not arrival.has_body and arrival.missing_bytes + len(arrival.data) < PIECE_BYTES:
+                if not (piece := client.recv(PIECE_BYTES)):
+                    return
                 arrival.feed(piece)
-        conn.parser.unreader.unread(bytes(arrival.data))
+
+    @staticmethod
+    def _hand_over(conn: Any) -> None:
+        arrival: Arrival = conn.arrival
+        conn.parser.unreader.give(arrival.data)
         conn.has_body = arrival.has_body
         conn.was_told_to_go_on = arrival.was_told_to_go_on
-        conn.arrival = None
+        conn.arrival = conn.arrives_by = None
 
     @staticmethod
     def _part(conn: Any, *, is_polite: bool) -> object:

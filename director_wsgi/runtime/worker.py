@@ -39,7 +39,7 @@ from gunicorn.workers import gthread
 
 from director_wsgi import __version__
 from director_wsgi.runtime import response, start
-from director_wsgi.runtime.arrival import READ_METHODS
+from director_wsgi.runtime.arrival import READ_METHODS, SMALL_BODY_BYTES
 from director_wsgi.runtime.at_once import AtOnceWorker
 from director_wsgi.runtime.balance import register
 from director_wsgi.runtime.sockets import InvalidBody
@@ -53,9 +53,6 @@ TARGET_INVALID = re.compile(r"[\x00-\x20\x7f]")
 KEPT_AT_THE_END_S = 0.5
 """How long a worker that ends waits for a request that may be under way to it on a connection that is kept: longer than
 one takes around the world. gunicorn's 2 s would be so much more of nobody listening whenever a director restarts."""
-
-MAX_UNREAD_BYTES = 1 << 16
-"""The rest of a body that gunicorn reads to keep a connection; after a longer one it closes it."""
 
 SHORTAGES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 """How accepting a connection fails if there is nothing to hold it with; it stays in the kernel's queue."""
@@ -145,7 +142,7 @@ def _is_in_the_way(req: Any, conn: Any) -> bool:
     if not getattr(conn, "has_body", False):
         return _has_body(req)
     length = next((value for name, value in req.headers if name == "CONTENT-LENGTH"), "0")
-    return req.method not in READ_METHODS and int(length) > MAX_UNREAD_BYTES
+    return req.method not in READ_METHODS and int(length) > SMALL_BODY_BYTES
 
 
 def _pause(seconds: float) -> None:

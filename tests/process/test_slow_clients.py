@@ -37,6 +37,14 @@ WAYS = {
     "fields behind chunks": POST + b"Transfer-Encoding: chunked\r\n\r\n1\r\n{\r\n0\r\nX: ",
     "told to go on": POST + b"Expect: 100-continue\r\nContent-Length: 50000\r\n\r\n",
     "upload": b"PUT /x HTTP/1.1\r\nHost: x\r\nContent-Length: 50000\r\n\r\n",
+    "long head": b"GET /x HTTP/1.1\r\n" + (b"X: " + b"x" * 7000 + b"\r\n") * 12,
+    "length with noughts": POST + b"Content-Length: 0000000050000\r\n\r\n{",
+    "length of a question": b"GET /x HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n",
+    "long fields behind chunks": POST
+    + b"Transfer-Encoding: chunked\r\n\r\n0\r\n"
+    + (b"X: " + b"x" * 7000 + b"\r\n") * 12,
+    "many chunks": POST + b"Transfer-Encoding: chunked\r\n\r\n" + b"1\r\n{\r\n" * 50_000,
+    "chunks of an upload": b"PUT /x HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n10\r\n",
     "kept": b"GET /version HTTP/1.1\r\nHost: x\r\n\r\nGET /version",
 }
 
@@ -137,6 +145,36 @@ def test_who_says_that_nothing_more_comes_is_answered(served: Site, request_: by
     assert (parse(received).status if received else 0) == (0 if is_cut_off else status)
 
 
+def test_a_body_in_many_chunks_is_read_in_no_time(served: Site) -> None:
+    """Gunicorn copies what it has read ahead for each chunk: of a megabyte read ahead, for minutes."""
+    with served.connect() as client:
+        client.sendall(
+            POST + b"Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1\r\n[\r\n" * 150_000 + b"0\r\n\r\n"
+        )
+        assert parse(client.recv(65536)).status == 400
+
+
+def test_an_upload_as_fast_as_it_can_be_is_not_collected(served: Site) -> None:
+    with served.connect() as client:
+        client.sendall(b"PUT /x HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+        for _ in range(64):
+            with contextlib.suppress(OSError):  # it has been answered, and read for a second
+                client.sendall(b"100000\r\n" + b"x" * 0x100000 + b"\r\n")
+    (worker,) = served.child.workers()
+    status = Path(f"/proc/{worker}/status").read_text()
+    peak_kib = int(re.findall(r"VmHWM:\s+(\d+)", status)[0])
+    assert peak_kib < 150 * 1024
+
+
+def test_on_a_connection_that_was_kept_who_asks_to_be_told_to_go_on_is_told_too(served: Site) -> None:
+    with served.connect() as client:
+        for _ in range(3):
+            client.sendall(b"GET /a/b HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert client.recv(65536).startswith(b"HTTP/1.1 429 ")
+        client.sendall(POST + b"Connection: close\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n")
+        assert client.recv(65536) == b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
 @pytest.mark.parametrize("size", [1, 20_000, 3_000_000])
 def test_an_advertisement_that_comes_in_pieces_is_read(served: Site, size: int) -> None:
     """It is none, which can be told only by who has read it."""
@@ -230,13 +268,16 @@ def test_of_too_many_those_that_were_silent_for_longest_have_to_go(crowded: Site
         assert told(crowded, "director_wsgi_clients_arriving") <= 16 + 1
 
 
-def test_more_than_may_be_held_is_read_by_threads(crowded: Site) -> None:
+def test_of_more_than_may_be_held_the_longest_has_to_go(crowded: Site) -> None:
     with contextlib.ExitStack() as stack:
-        clients = [stack.enter_context(crowded.connect()) for _ in range(THREADS - 2)]
-        for client in clients:
-            client.sendall(BODY + b"x" * 40_000)
-        assert crowded.ask() == 200
-        for client in clients:
-            client.sendall(b"x" * 9_999)
+        short, longest, last = (stack.enter_context(crowded.connect()) for _ in range(3))
+        short.sendall(BODY + b"x" * 30_000)
+        longest.sendall(BODY + b"x" * 45_000)
+        wait_until(lambda: told(crowded, "director_wsgi_clients_arriving") >= 2, "they are waited for")
+        last.sendall(BODY + b"x" * 40_000)
+        answer = parse(longest.recv(65536))
+        assert (answer.status, b"could not be read" in answer.body) == (400, True)
+        for client, come in ((short, 30_001), (last, 40_001)):
+            client.sendall(b"x" * (50_000 - come))
             answer = parse(client.recv(65536))
             assert (answer.status, b"could not be read" in answer.body) == (400, False)

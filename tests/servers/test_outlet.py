@@ -5,6 +5,7 @@ import logging
 import os
 import socket
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import SimpleNamespace
@@ -126,6 +127,46 @@ def test_a_line_that_was_begun_is_ended_before_the_next(sink: Sink) -> None:
         if read.endswith("end\n"):
             break
     assert set(read.splitlines()) == {LONG.strip(), f"{out.lost} lost", "end"}
+
+
+def test_what_is_left_of_a_line_is_written_as_soon_as_there_is_room(pipe: Sink) -> None:
+    """The last line of a process has none behind it."""
+    out = Outlet(pipe.descriptor, tell)
+    first, last = f"{'x' * 60_000}\n", f"{'y' * 9_000}\n"
+    out.write(first)
+    out.write(last)  # there is room for a part of it
+    read = pipe.read()
+    assert read != first + last
+    out.flush()
+    assert read + pipe.read() == first + last
+    assert out.lost == 0
+
+
+def test_a_child_does_not_end_what_its_parent_began(pipe: Sink) -> None:
+    out = Outlet(pipe.descriptor, tell)
+    out.write(LONG + LONG)
+    pipe.read()
+    out.begin_anew()
+    out.flush()
+    assert pipe.read() == ""
+
+
+def test_several_handlers_may_write_at_once(pipe: Sink) -> None:
+    out = Outlet(pipe.descriptor, tell)
+    handlers = [logging.StreamHandler(out) for _ in range(4)]  # type: ignore[type-var]
+
+    def write(handler: logging.Handler) -> None:
+        for _ in range(200):
+            handler.handle(logging.makeLogRecord({"msg": "x" * 200}))
+
+    with ThreadPoolExecutor(4) as pool:
+        ended = [pool.submit(write, handler) for handler in handlers]
+        read = ""
+        while not all(one.done() for one in ended):
+            read += pipe.read()
+        for one in ended:
+            one.result()
+    assert set((read + pipe.read()).splitlines()) - {f"{number} lost" for number in range(900)} == {"x" * 200}
 
 
 def test_others_who_write_there_as_well_go_on_to_wait(pipe: Sink) -> None:

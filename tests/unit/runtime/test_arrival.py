@@ -13,8 +13,11 @@ from hypothesis import strategies as st
 from director_wsgi.runtime import arrival
 from director_wsgi.runtime.arrival import Arrival
 
+PIECE_BYTES = 8192
+"""How much at once the parser is given, as by the worker."""
+
 GET = b"GET /a/b HTTP/1.1\r\nHost: x\r\n\r\n"
-PUT = b"PUT /a HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n"
+PUT = b"PUT /a HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n"
 LENGTH = b"POST /r HTTP/1.1\r\nHost: x\r\ncontent-LENGTH: 11 \r\n\r\n{\r\n\r\n0\r\n\r\n}"
 CHUNKED = b"POST /r HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n7;x=y\r\na\r\n0\r\n\r\r\n0A \t;z\r\n0123456789\r\n0\r\n\r\n"
 TRAILERS = CHUNKED[:-2] + b"X-A: b\r\nX-C: d\r\n\r\n"
@@ -28,8 +31,8 @@ class Starved(Exception):
 
 
 def what_has_come(data: bytes) -> Iterator[bytes]:
-    if data:
-        yield data
+    for at in range(0, len(data), PIECE_BYTES):
+        yield data[at : at + PIECE_BYTES]
     raise Starved
 
 
@@ -37,12 +40,15 @@ class Outcome(Enum):
     WAITS, REFUSED, DONE = range(3)
 
 
-def outcome(data: bytes) -> Outcome:
-    """What gunicorn, and the director that reads a body, would do with this."""
-    parser = RequestParser(Config(), what_has_come(data), ("127.0.0.1", 1))
+def outcome(data: bytes, **settings: str) -> Outcome:
+    """What gunicorn, and whoever reads a body, would do with this."""
+    config = Config()
+    for name, value in settings.items():
+        config.set(name, value)
+    parser = RequestParser(config, what_has_come(data), ("127.0.0.1", 1))
     try:
         request = next(parser)
-        if request.method in arrival.READ_METHODS:
+        if request.method not in arrival.UPLOADS:
             request.body.read()
     except Starved:
         return Outcome.WAITS
@@ -119,15 +125,77 @@ def test_what_is_missing_of_a_body_is_known() -> None:
 
 
 def test_a_head_without_an_end_is_left_to_the_parser_to_refuse() -> None:
-    line = b"GET /" + b"x" * (arrival.MOST_HEAD_BYTES - 6)
-    assert not arrived(line).is_whole
-    assert arrived(line, b"x").is_whole
+    field = b"X: " + b"x" * 8000 + b"\r\n"
+    head = b"GET / HTTP/1.1\r\n" + field * (arrival.MOST_HEAD_BYTES // len(field))
+    assert not arrived(head).is_whole
+    assert arrived(head, field).is_whole
+    assert outcome(head + field) is Outcome.REFUSED
 
 
-@pytest.mark.parametrize("line", [b"1" * (1 << 16), b"0\r\n" + b"x" * (1 << 16)], ids=["size", "fields behind"])
+@pytest.mark.parametrize("line", [b"1", b"0\r\n"], ids=["size", "fields behind"])
 def test_chunks_without_an_end_are_left_to_the_parser_to_refuse(line: bytes) -> None:
-    assert not arrived(b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n", line[:60_000]).is_whole
-    assert arrived(b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n", line).is_whole
+    head = b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
+    many = b"x" * (arrival.MOST_HEAD_BYTES - len(line))
+    assert not arrived(head, line, many[:-1]).is_whole
+    assert arrived(head, line, many, b"x").is_whole
+    assert outcome(head + line + many + b"x") is Outcome.REFUSED
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"GET / HTTP/1.1\nHost: x\n\n",
+        b"GET / HTTP/1.1\r\nHost: x\n",
+        b"GET /" + b"x" * arrival.MOST_LINE_BYTES,
+        b"POST / HTTP/1.1\r\nExpect: a miracle\r\nContent-Length: 5\r\n\r\n",
+    ],
+    ids=["bare LF", "bare LF behind a field", "no end of the first line", "unknown expectation"],
+)
+def test_what_will_be_refused_is_not_waited_for(head: bytes) -> None:
+    assert arrived(head).is_whole
+    assert outcome(head) is Outcome.REFUSED
+
+
+@pytest.mark.parametrize(
+    ("head", "most"),
+    [
+        (b"POST / HTTP/1.1\r\n", arrival.MOST_BODY_BYTES),
+        (b"GET / HTTP/1.1\r\n", arrival.SMALL_BODY_BYTES),
+        (b"PUT / HTTP/1.1\r\n", 0),
+    ],
+    ids=["advertisement", "question", "upload"],
+)
+def test_a_body_is_waited_for_up_to_a_length(head: bytes, most: int) -> None:
+    """A cache sends four letters with its questions (C-41)."""
+    assert arrived(head + b"Content-Length: %d\r\n\r\n" % most).is_whole is (most == 0)
+    assert arrived(head + b"Content-Length: %d\r\n\r\n" % (most + 1)).is_whole
+    assert not arrived(head + b"Content-Length: %d\r\n\r\n" % (most + 1)).has_body
+    assert arrived(head + b"Content-Length: 4\r\n\r\nnull").has_body
+
+
+PROXIED = (
+    b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n",
+    b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc0\0\2\1\xc0\0\2\2\0\1\0\2",
+    b"",
+)
+
+
+@pytest.mark.parametrize("before", PROXIED, ids=["v1", "v2", "none"])
+@pytest.mark.parametrize("request_", [GET, LENGTH, b"\r\n" + CHUNKED])
+def test_what_a_proxy_says_first_is_not_the_request(before: bytes, request_: bytes) -> None:
+    stream = before + request_
+    for end in range(len(stream)):
+        found = Arrival(is_proxied=True)
+        found.feed(stream[:end])
+        assert not found.is_whole, stream[:end]
+        assert outcome(stream[:end], proxy_protocol="auto") is Outcome.WAITS
+    found.feed(stream[-1:])
+    assert found.is_whole
+    assert outcome(stream, proxy_protocol="auto") is Outcome.DONE
+
+
+def test_a_length_that_is_not_understood_is_not_taken_for_none() -> None:
+    assert not arrived(b"POST / HTTP/1.1\r\nContent-Length: 0000000050000\r\n\r\n").is_whole
 
 
 def test_a_body_that_is_too_long_is_not_collected(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,8 +216,9 @@ def test_a_body_that_is_too_long_is_not_collected(monkeypatch: pytest.MonkeyPatc
         (b"POST / HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n", False),
         (b"POST / HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\nabc", False),
         (b"PUT / HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n", False),
+        (b"POST / HTTP/1.1\r\nContent-Length: 3\r\nX: y\r\nexpect:100-Continue \r\n\r\n", True),
     ],
-    ids=["waits", "does not ask", "HTTP/1.0", "has not waited", "not read"],
+    ids=["waits", "does not ask", "HTTP/1.0", "has not waited", "not read", "waits, spelt otherwise"],
 )
 def test_who_waits_to_be_told_to_go_on_is_told_once(head: bytes, is_told: bool) -> None:
     found = arrived(head)

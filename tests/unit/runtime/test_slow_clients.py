@@ -1,6 +1,7 @@
 """Whom the main thread waits for, how long, and who has to go; with connections that are none."""
 
 import math
+import socket
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -12,18 +13,27 @@ from gunicorn.workers import gthread
 
 from director_wsgi.runtime import slow_clients
 from director_wsgi.runtime.arrival import Arrival
-from director_wsgi.runtime.slow_clients import LINGER_S, SILENCE_S, BoundedUnreader, SlowClientsWorker, Waiting
+from director_wsgi.runtime.slow_clients import LINGER_S, SILENCE_S, GatheredUnreader, SlowClientsWorker, Waiting
 from tests.fakes import FakeClock
 
 SPARE = 5
 
 
 class Socket:
+    unseen = b""
+
     def setblocking(self, flag: bool) -> None:
         pass
 
     def recv(self, size: int) -> bytes:
         raise NotImplementedError(size)
+
+
+def peek(sock: Socket, size: int, flags: int) -> bytes:
+    assert flags == socket.MSG_PEEK
+    if not sock.unseen:
+        raise BlockingIOError
+    return sock.unseen[:size]
 
 
 class Connection:
@@ -74,6 +84,9 @@ def now(monkeypatch: pytest.MonkeyPatch) -> FakeClock:
     clock = FakeClock()
     monkeypatch.setattr(slow_clients.time, "monotonic", clock)
     monkeypatch.setattr(slow_clients, "tally", slow_clients.Tally())
+    monkeypatch.setattr(
+        slow_clients, "socket", SimpleNamespace(socket=SimpleNamespace(recv=peek), MSG_PEEK=socket.MSG_PEEK)
+    )
     return clock
 
 
@@ -97,8 +110,19 @@ def test_who_has_sent_something_is_left_to_a_thread_that_waits_for_no_more(now: 
     assert (worker.for_threads, worker.watched, worker.nr_conns) == ([conn], {}, 1)
     assert conn.arrival
     assert conn.arrival.is_whole
-    assert conn.arrives_by < now()
     assert worker._arriving.held_bytes == 0
+
+
+def test_what_came_but_was_too_little_to_be_looked_at_is_looked_at_in_the_end(now: FakeClock) -> None:
+    worker = Worker()
+    conn = worker.back_from_a_thread(Connection(b"POST / HTTP/1.1\r\nContent-Length: 90000\r\n\r\n"))
+    conn.sock.unseen = b"x"
+    now.advance(SILENCE_S)
+    worker.murder_pending()
+    assert worker.for_threads == [conn]
+    assert conn.arrival
+    assert not conn.arrival.is_whole
+    assert slow_clients.tally.silent == 0
 
 
 def test_who_sends_is_waited_for_anew(now: FakeClock) -> None:
@@ -136,15 +160,21 @@ def test_those_it_waits_for_are_beyond_the_connections_it_may_have(now: FakeCloc
 
 def test_what_is_held_of_requests_is_bounded(now: FakeClock, monkeypatch: pytest.MonkeyPatch) -> None:
     begun = b"POST / HTTP/1.1\r\nContent-Length: 1000\r\n\r\n"
-    monkeypatch.setattr(slow_clients, "MOST_HELD_BYTES", 3 * len(begun))
+    monkeypatch.setattr(slow_clients, "MOST_HELD_BYTES", 4 * len(begun))
     worker = Worker()
-    conns = [worker.back_from_a_thread(Connection(begun)) for _ in range(3)]
-    too_much = worker.back_from_a_thread(Connection(begun))
-    assert worker.for_threads == [too_much]
-    assert too_much.arrival
-    assert too_much.arrival.is_whole
-    worker.watched[conns[0].sock](conns[0].sock)
-    assert worker.is_waiting_for(worker.back_from_a_thread(Connection(begun)))
+    first = worker.back_from_a_thread(Connection(begun))
+    longest = worker.back_from_a_thread(Connection(begun + begun))
+    last = worker.back_from_a_thread(Connection(begun))
+    worker.murder_pending()
+    assert worker.for_threads == []
+    worker.back_from_a_thread(Connection(begun))
+    worker.murder_pending()
+    assert worker.for_threads == [longest]
+    assert longest.arrival
+    assert longest.arrival.is_whole
+    assert worker._arriving.held_bytes == 3 * len(begun)
+    assert worker.is_waiting_for(first)
+    assert worker.is_waiting_for(last)
 
 
 def test_a_worker_that_ends_waits_for_what_is_on_its_way_and_hardly_for_what_has_not_begun(now: FakeClock) -> None:
@@ -183,13 +213,23 @@ def test_a_connection_that_cannot_be_waited_for_is_ended(now: FakeClock) -> None
     assert (conn.is_closed, worker.nr_conns, len(worker._arriving)) == (True, 0, 0)
 
 
-def test_reading_ends_at_its_instant(now: FakeClock) -> None:
-    unreader = BoundedUnreader(SimpleNamespace(recv=lambda _size: b"x"))
-    unreader.ends_at = now() + 1
-    assert unreader.chunk() == b"x"
-    now.advance(1.1)
+def test_what_was_gathered_is_handed_out_in_pieces_and_then_nobody_is_asked() -> None:
+    unreader = GatheredUnreader(SimpleNamespace(recv=pytest.fail))
+    unreader.give(bytearray(b"a" * 8192 + b"bc"))
+    unreader.unread(b"before")
+    assert unreader.read() == b"before"
+    assert unreader.read() == b"a" * 8192
+    unreader.unread(b"back")
+    assert unreader.take_all() == b"backbc"
     with pytest.raises(TimeoutError):
-        unreader.chunk()
+        unreader.read()
+
+
+def test_a_long_piece_is_handed_out_to_who_wants_it() -> None:
+    unreader = GatheredUnreader(SimpleNamespace(recv=pytest.fail))
+    unreader.give(bytearray(100_000))
+    assert len(unreader.read(None, read_ahead=90_000)) == 90_000
+    assert len(unreader.read(10_000)) == 10_000
 
 
 def test_gunicorn_still_has_what_is_overridden_here() -> None:
