@@ -16,6 +16,7 @@ Source: RFC 9112 9.6, for the end of a connection. A head without an end is know
 """
 
 import contextlib
+import io
 import math
 import resource
 import socket
@@ -106,17 +107,27 @@ class GatheredUnreader(SocketUnreader):  # type: ignore[misc]
 
     def chunk(self, size_hint: int | None = None) -> bytes:
         """The next piece."""
-        piece = bytes(self._come[self._at : self._at + max(size_hint or 0, self.mxchunk)])
+        piece = bytes(self._come[self._at : self._at + min(max(size_hint or 0, self.mxchunk), PIECE_BYTES)])
         if not piece:
             raise TimeoutError("the client has sent no more")
         self._at += len(piece)
         return piece
 
+    def take(self, size: int) -> bytes:
+        """The next `size` bytes, or what is left."""
+        ahead: bytes = self.take_buffered()
+        if len(ahead) > size:
+            self.unread(ahead[size:])
+        end = self._at + max(0, size - len(ahead))
+        taken = b"".join((ahead[:size], memoryview(self._come)[self._at : end]))
+        self._at = end
+        if end >= len(self._come):
+            self.give(bytearray())  # a connection that is kept keeps no megabytes
+        return taken
+
     def take_all(self) -> bytes:
         """What has not been handed out; it is not there any more then."""
-        rest: bytes = self.take_buffered() + self._come[self._at :]
-        self.give(bytearray())
-        return rest
+        return self.take(len(self._come) + self.buf.getbuffer().nbytes)
 
 
 def _come(conn: Any) -> bytearray:
@@ -344,6 +355,14 @@ class SlowClientsWorker(gthread.ThreadWorker):  # type: ignore[misc]
             conn.parser.unreader.unread(conn.parser.unreader.take_all())  # where gthread looks for the next request
         # Only who may still be sending is waited for.
         return kept or self._part(conn, is_polite=getattr(conn, "may_be_sending", True))
+
+    def handle_request(self, req: Any, conn: Any) -> Any:
+        """Handler thread. Calls the application and writes its answer; true if the connection may be kept."""
+        if self._gathers and conn.has_body:
+            length = next((int(value) for name, value in req.headers if name == "CONTENT-LENGTH"), 0)
+            if length:  # as it is: gunicorn's reader copies it five times
+                req.body = io.BytesIO(conn.parser.unreader.take(length))
+        return super().handle_request(req, conn)
 
     def _has_arrived(self, conn: Any) -> bool:
         """Whether the parser has something to decide about; a TimeoutError if there has been nothing for too long."""

@@ -225,11 +225,24 @@ def test_what_was_gathered_is_handed_out_in_pieces_and_then_nobody_is_asked() ->
         unreader.read()
 
 
+def test_a_body_is_taken_as_a_whole_and_what_follows_stays() -> None:
+    unreader = GatheredUnreader(SimpleNamespace(recv=pytest.fail))
+    unreader.give(bytearray(b"head" + b"b" * 20_000 + b"next"))
+    assert unreader.read(4) == b"head"
+    assert unreader.take(20_000) == b"b" * 20_000
+    assert unreader.take_all() == b"next"
+    assert unreader.take_all() == b""
+    unreader.give(bytearray(b"head" + b"bb" + b"next"))
+    assert unreader.read(4) == b"head"
+    assert unreader.take(2) == b"bb"
+    assert unreader.take(10) == b"next"
+
+
 def test_a_long_piece_is_handed_out_to_who_wants_it() -> None:
     unreader = GatheredUnreader(SimpleNamespace(recv=pytest.fail))
     unreader.give(bytearray(100_000))
-    assert len(unreader.read(None, read_ahead=90_000)) == 90_000
-    assert len(unreader.read(10_000)) == 10_000
+    assert len(unreader.read(None, read_ahead=90_000)) == slow_clients.PIECE_BYTES
+    assert len(unreader.read(30_000)) == 30_000
 
 
 def test_gunicorn_still_has_what_is_overridden_here() -> None:
