@@ -182,7 +182,7 @@ def _flock(stage: _Stage, server: Server, say: Say, *, requests: int) -> Figure:
         [max(heads)],
         at_most=1,
         details={"requests/s": done.answers / done.lasted_s, "s": done.lasted_s},
-        note=f"{FLOCK} connections, of which the worker takes {THREADS + 32} at once; a HEAD takes 50 ms",
+        note=f"{FLOCK} connections, of which the worker serves {THREADS} at once; a HEAD takes 50 ms",
     )
 
 
