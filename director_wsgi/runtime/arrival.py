@@ -28,6 +28,9 @@ MOST_HEAD_BYTES: Final = 1 << 20
 MOST_LINE_BYTES: Final = 8192
 """More than any request line that it does not refuse, without its end."""
 
+MOST_SIZE_LINE_BYTES: Final = 1 << 14
+"""More than any line before a chunk that it does not refuse."""
+
 _LINE_END: Final = b"\r\n"
 _HEAD_END: Final = b"\r\n\r\n"
 _CHUNK_SIZE: Final = re.compile(rb"0*[0-9a-fA-F]{1,8}")
@@ -36,6 +39,7 @@ _HELD_BACK: Final = re.compile(rb"\r\nexpect:[ \t]*100-continue[ \t]*\r\n")
 _BARE_LF: Final = re.compile(rb"(?<!\r)\n")
 
 _PROXY_V1: Final = b"PROXY "
+_MOST_PROXY_V1_BYTES: Final = 107
 _PROXY_V2: Final = b"\r\n\r\n\0\r\nQUIT\n"
 _PROXY_V2_HEAD_BYTES: Final = 16
 
@@ -61,6 +65,7 @@ class Arrival:
         "_is_proxied",
         "_looked_at",
         "_most_body_bytes",
+        "_needed_bytes",
         "data",
         "has_head",
         "is_whole",
@@ -72,7 +77,7 @@ class Arrival:
         self.is_whole = self.has_head = self.was_told_to_go_on = False
         self._is_proxied = is_proxied
         self._is_held_back = self._is_chunked = False
-        self._most_body_bytes = 0
+        self._most_body_bytes = self._needed_bytes = 0
         self._looked_at = self._body_at = self._ends_at = 0
 
     def feed(self, piece: bytes) -> None:
@@ -126,7 +131,9 @@ class Arrival:
             if self.data.startswith(_PROXY_V2):
                 at = _PROXY_V2_HEAD_BYTES + int.from_bytes(self.data[_PROXY_V2_HEAD_BYTES - 2 : _PROXY_V2_HEAD_BYTES])
             elif self.data.startswith(_PROXY_V1):
-                at = self.data.find(_LINE_END) + len(_LINE_END)
+                at = self.data.find(_LINE_END, 0, _MOST_PROXY_V1_BYTES) + len(_LINE_END)
+                if at < len(_LINE_END) and len(self.data) >= _MOST_PROXY_V1_BYTES:
+                    return 0  # it is none
             elif len(self.data) < len(_PROXY_V2):  # which the parser waits for
                 return None
             if at and not len(_LINE_END) <= at <= len(self.data):
@@ -150,15 +157,25 @@ class Arrival:
         self.is_whole = self._most_body_bytes == 0 or self._ends_at - self._body_at > self._most_body_bytes
 
     def _has_chunks(self) -> bool:
+        """Whether the last chunk is there; what has been looked at is not looked at again, however small the pieces."""
+        if len(self.data) < self._needed_bytes:
+            return False
         while (end := self.data.find(_LINE_END, self._looked_at)) >= 0:
             size, extends, _ = bytes(self.data[self._looked_at : end]).partition(b";")
             size = size.rstrip(b" \t") if extends else size
-            if not _CHUNK_SIZE.fullmatch(size):
+            if not _CHUNK_SIZE.fullmatch(size) or end - self._looked_at > MOST_SIZE_LINE_BYTES:
                 return True
-            if int(size, 16) == 0:  # the fields that may follow end like a head
-                return self.data.find(_HEAD_END, end) >= 0 or len(self.data) - end >= MOST_HEAD_BYTES
-            after = end + len(_LINE_END) + int(size, 16) + len(_LINE_END)
-            if len(self.data) < after:
+            if int(size, 16) == 0:
+                return self._has_fields(end)
+            self._needed_bytes = end + len(_LINE_END) + int(size, 16) + len(_LINE_END)
+            if len(self.data) < self._needed_bytes:
                 return False
-            self._looked_at = after
-        return len(self.data) - self._looked_at >= MOST_HEAD_BYTES
+            self._looked_at = self._needed_bytes
+        return len(self.data) - self._looked_at > MOST_SIZE_LINE_BYTES
+
+    def _has_fields(self, begin: int) -> bool:
+        """Whether the fields behind the last chunk, of which there may be none, have ended; they do so like a head."""
+        if self.data.find(_HEAD_END, max(begin, self._needed_bytes - len(_HEAD_END))) >= 0:
+            return True
+        self._needed_bytes = len(self.data) + 1
+        return len(self.data) - begin >= MOST_HEAD_BYTES

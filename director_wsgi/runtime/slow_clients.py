@@ -6,8 +6,8 @@ main thread waits for all of them, as it does for connections that are kept. A t
 that is not yet a request (`arrival`), goes back for other work; in the clear and under TLS alike.
 
 A client that falls silent is waited for `SILENCE_S`; one that sends a little now and then has `HEAD_S` for TLS and the
-head, and `BODY_S` for the body. Of more than `MOST_WAITING` clients, who has been silent for longest goes; of more than
-`MOST_HELD_BYTES` of requests on their way, the longest.
+head, and `BODY_S` or more for the body. Of more than `MOST_WAITING` clients, who has been silent for longest goes; of
+more than `MOST_HELD_BYTES` of requests on their way, the longest, which who has connections enough can aim at others.
 
 Once a thread has handed a request to the parser, nothing more is read of it (`GatheredUnreader`): whatever is missing
 then, nobody waits for.
@@ -40,7 +40,9 @@ HEAD_S: Final = 10.0
 """How long the head of a request, and what TLS needs before it, may take to arrive."""
 
 BODY_S: Final = 30.0
-"""How long its body may take."""
+"""How long its body may take, and besides a second for each `SLOWEST_BYTES` that have come."""
+
+SLOWEST_BYTES: Final = 50_000
 
 LINGER_S: Final = 1.0
 """How long a client may take to close after us; until then what it has not read yet is not lost."""
@@ -134,6 +136,12 @@ def _come(conn: Any) -> bytearray:
     """What has come of its request and has not been handed on."""
     arrival: Arrival | None = getattr(conn, "arrival", None)
     return arrival.data if arrival else bytearray()
+
+
+def _gained_s(conn: Any) -> float:
+    """How much longer a body may take, for what has come of it."""
+    arrival: Arrival | None = getattr(conn, "arrival", None)
+    return len(arrival.data) / SLOWEST_BYTES if arrival and arrival.has_head else 0.0
 
 
 def _has_come_unseen(conn: Any) -> bool:
@@ -374,7 +382,7 @@ class SlowClientsWorker(gthread.ThreadWorker):  # type: ignore[misc]
                 self._begin(conn)
             self._gather(conn)
         except (BlockingIOError, ssl.SSLWantReadError):
-            if time.monotonic() < conn.arrives_by:
+            if time.monotonic() < conn.arrives_by + _gained_s(conn):
                 return False
             conn.is_late = True
             if not (conn.initialized and conn.arrival.has_head):

@@ -132,10 +132,18 @@ def test_a_head_without_an_end_is_left_to_the_parser_to_refuse() -> None:
     assert outcome(head + field) is Outcome.REFUSED
 
 
-@pytest.mark.parametrize("line", [b"1", b"0\r\n"], ids=["size", "fields behind"])
-def test_chunks_without_an_end_are_left_to_the_parser_to_refuse(line: bytes) -> None:
+@pytest.mark.parametrize(
+    ("line", "most"),
+    [
+        (b"1;", arrival.MOST_SIZE_LINE_BYTES + 1),
+        (b"0", arrival.MOST_SIZE_LINE_BYTES + 1),
+        (b"0\r\n", arrival.MOST_HEAD_BYTES + 1),
+    ],
+    ids=["extension", "size", "fields behind"],
+)
+def test_chunks_without_an_end_are_left_to_the_parser_to_refuse(line: bytes, most: int) -> None:
     head = b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
-    many = b"x" * (arrival.MOST_HEAD_BYTES - len(line))
+    many = b"x" * (most - len(line) - 1)
     assert not arrived(head, line, many[:-1]).is_whole
     assert arrived(head, line, many, b"x").is_whole
     assert outcome(head + line + many + b"x") is Outcome.REFUSED
@@ -224,3 +232,42 @@ def test_who_waits_to_be_told_to_go_on_is_told_once(head: bytes, is_told: bool) 
     found = arrived(head)
     assert [found.is_to_be_told_to_go_on() for _ in range(2)] == [is_told, False]
     assert found.was_told_to_go_on is is_told
+
+
+class Counting(bytearray):
+    """Knows how much of it was searched."""
+
+    searched = 0
+
+    def find(self, what: bytes, begin: int = 0, end: int | None = None) -> int:  # type: ignore[override]
+        end = len(self) if end is None else min(end, len(self))
+        found = super().find(what, begin, end)
+        self.searched += (end if found < 0 else found + len(what)) - begin
+        return found
+
+
+CHUNKS = b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("begin", "more"),
+    [
+        (b"GET / HTTP/1.1\r\n", b"X: y\r\n" * 5000),
+        (CHUNKS, b"1\r\n{\r\n" * 5000),
+        (CHUNKS + b"0\r\n", b"a\r\n\r" * 5000),
+        (CHUNKS + b"ffff;" + b"a" * 9000 + b"\r\n", b"x" * 30_000),
+        (b"PROXY ", b"x" * 8000),
+        (b"POST / HTTP/1.1\r\nContent-Length: 100000\r\n\r\n", b"\r\n" * 15_000),
+    ],
+    ids=["head", "chunks", "fields behind", "size", "proxy", "body"],
+)
+def test_what_comes_by_the_byte_is_looked_at_once(begin: bytes, more: bytes) -> None:
+    found = Arrival(is_proxied=True)
+    found.data = Counting()
+    found.feed(begin)
+    for byte in more:
+        found.feed(bytes([byte]))
+    assert not found.is_whole
+    assert isinstance(found.data, Counting)
+    # What a proxy says first ends within 107 bytes.
+    assert found.data.searched < 120 * (len(begin) + len(more))
