@@ -30,7 +30,7 @@ FIELDS: Final = 4_096
 """Fields of the globe that are remembered, those of all groups together. Each takes up to 16 bytes per member."""
 
 FIELD_DEGREES: Final = 2.5
-"""Height and width of a field: some 600 cover the contiguous United States."""
+"""Height and width of a field: some 240 cover the contiguous United States."""
 
 CROWD: Final = 4
 """A group this many times as large as what is wanted of it is worth the look at a field."""

@@ -17,7 +17,7 @@ UPLOADS: Final = frozenset({"PUT"})
 """Requests that are redirected before their bodies, which go elsewhere."""
 
 MOST_BODY_BYTES: Final = 1 << 24
-"""A longer body of `READ_METHODS` is not waited for; `Director.MaxAdvertisementSize` is no larger."""
+"""A longer body of `READ_METHODS` is not waited for. The most that `Director.MaxAdvertisementSize` may be."""
 
 SMALL_BODY_BYTES: Final = 1 << 16
 """Nor is a longer one of other requests. Nobody reads those, but they are in the way of the next request."""

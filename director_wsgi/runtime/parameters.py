@@ -18,12 +18,11 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from director_wsgi.runtime import kinds
+from director_wsgi.runtime.arrival import MOST_BODY_BYTES
 from director_wsgi.runtime.kinds import GeoIPOverride
 from director_wsgi.runtime.rows import METADATA_KEY, Check, Row, about, between, one_of, row
 from director_wsgi.runtime.tracing import kinds as tracing
 from director_wsgi.runtime.tracing.kinds import TracedRoute
-
-_MIB = 1 << 20
 
 SORT_METHODS: Final = ("distance", "distanceAndLoad", "random", "adaptive")
 
@@ -274,9 +273,9 @@ class Config:
         check=between(0.1, 60, "100ms to 1m"), ours=True,
     )
     max_advertisement_bytes: int = row(
-        16 * _MIB, kinds.INTEGER, "Director.MaxAdvertisementSize",
+        MOST_BODY_BYTES, kinds.INTEGER, "Director.MaxAdvertisementSize",
         "Bytes; a longer advertisement is refused unread.",
-        check=between(1024, 16 * _MIB), ours=True,
+        check=between(1024, MOST_BODY_BYTES), ours=True,
     )
     max_servers: int = row(
         10_000, kinds.INTEGER, "Director.MaxServers",

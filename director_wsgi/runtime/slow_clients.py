@@ -132,16 +132,34 @@ class GatheredUnreader(SocketUnreader):  # type: ignore[misc]
         return self.take(len(self._come) + self.buf.getbuffer().nbytes)
 
 
-def _come(conn: Any) -> bytearray:
-    """What has come of its request and has not been handed on."""
-    arrival: Arrival | None = getattr(conn, "arrival", None)
-    return arrival.data if arrival else bytearray()
+class Connection(gthread.TConn):  # type: ignore[misc]
+    """gthread's, and what is known of the request that is on its way there, or was handed over.
+
+    Attributes:
+        arrival: What has come of it; None before anything has.
+        arrives_by: When the part that is on its way has to be there; None if none is.
+        held_bytes: Of what has come, as far as its `Waiting` counts it.
+        is_late: Whether it was not there in time.
+        has_body: Of the one handed over, whether the body is there.
+        was_told_to_go_on: And whether its client was, before the body.
+        may_be_sending: Whether the client may be busy sending.
+    """
+
+    arrival: Arrival | None = None
+    arrives_by: float | None = None
+    held_bytes = 0
+    is_late = has_body = was_told_to_go_on = False
+    may_be_sending = True
 
 
-def _gained_s(conn: Any) -> float:
+def content_length(req: Any) -> int:
+    """What a request that gunicorn has parsed says of the length of its body; 0 if nothing."""
+    return next((int(value) for name, value in req.headers if name == "CONTENT-LENGTH"), 0)
+
+
+def _gained_s(arrival: Arrival) -> float:
     """How much longer a body may take, for what has come of it."""
-    arrival: Arrival | None = getattr(conn, "arrival", None)
-    return len(arrival.data) / SLOWEST_BYTES if arrival and arrival.has_head else 0.0
+    return len(arrival.data) / SLOWEST_BYTES if arrival.has_head else 0.0
 
 
 def _has_come_unseen(conn: Any) -> bool:
@@ -182,7 +200,7 @@ class Waiting:
 
     def add(self, conn: Any) -> None:
         """Behind all others, with what has come on it so far."""
-        conn.held_bytes = len(_come(conn))
+        conn.held_bytes = len(conn.arrival.data) if conn.arrival else 0
         self.held_bytes += conn.held_bytes
         self.all[conn] = None
 
@@ -193,11 +211,7 @@ class Waiting:
 
 
 class SlowClientsWorker(gthread.ThreadWorker):  # type: ignore[misc]
-    """See the module.
-
-    What it keeps at a connection: `arrival`, what has come of a request, None before anything has; `arrives_by`, when
-    the part that is on its way has to be there; `timeout`, until when the main thread waits.
-    """
+    """See the module. `timeout` of a connection: until when the main thread waits."""
 
     _descriptors: float = math.inf
 
@@ -245,12 +259,12 @@ class SlowClientsWorker(gthread.ThreadWorker):  # type: ignore[misc]
         except (BlockingIOError, ConnectionAbortedError):
             return
         self.nr_conns += 1
-        self._await_request(gthread.TConn(self.cfg, client, address, listener.getsockname()))
+        self._await_request(Connection(self.cfg, client, address, listener.getsockname()))
 
     def finish_request(self, conn: Any, fs: "Future[Any]") -> None:
         """Main thread. Take a connection back from a thread."""
         result = None if fs.cancelled() or fs.exception() else fs.result()
-        if getattr(conn, "is_late", False):
+        if conn.is_late:
             conn.is_late = False
             tally.late += 1
         if result is _MORE:
@@ -293,11 +307,11 @@ class SlowClientsWorker(gthread.ThreadWorker):  # type: ignore[misc]
         """Main thread. A worker that ends waits no longer for a first byte than for one on a kept connection."""
         super()._cap_keepalive(deadline)
         for conn in self._arriving.all:
-            if not _come(conn):
+            if not conn.held_bytes:
                 conn.timeout = min(conn.timeout, deadline)
 
     def _await_request(self, conn: Any) -> None:
-        patience_s = SILENCE_S if self.alive or _come(conn) else gthread.STOP_KEEPALIVE_LINGER
+        patience_s = SILENCE_S if self.alive or (conn.arrival and conn.arrival.data) else gthread.STOP_KEEPALIVE_LINGER
         self._await(conn, self._arriving, patience_s, self._on_arriving)
 
     def _await(self, conn: Any, waiting: Waiting, patience_s: float, ready: Callable[[Any, Any], None]) -> None:
@@ -330,7 +344,7 @@ class SlowClientsWorker(gthread.ThreadWorker):  # type: ignore[misc]
 
     def _give_up(self, conn: Any) -> None:
         """Nothing has come for too long: a thread sees what there is to say to what has come before."""
-        if _come(conn):
+        if conn.held_bytes:
             conn.arrival.is_whole = True
             self._on_arriving(conn, conn.sock)
         else:
@@ -362,19 +376,17 @@ class SlowClientsWorker(gthread.ThreadWorker):  # type: ignore[misc]
         if kept and self._gathers:
             conn.parser.unreader.unread(conn.parser.unreader.take_all())  # where gthread looks for the next request
         # Only who may still be sending is waited for.
-        return kept or self._part(conn, is_polite=getattr(conn, "may_be_sending", True))
+        return kept or self._part(conn, is_polite=conn.may_be_sending)
 
     def handle_request(self, req: Any, conn: Any) -> Any:
         """Handler thread. Calls the application and writes its answer; true if the connection may be kept."""
-        if self._gathers and conn.has_body:
-            length = next((int(value) for name, value in req.headers if name == "CONTENT-LENGTH"), 0)
-            if length:  # as it is: gunicorn's reader copies it five times
-                req.body = io.BytesIO(conn.parser.unreader.take(length))
+        if self._gathers and conn.has_body and (length := content_length(req)):
+            req.body = io.BytesIO(conn.parser.unreader.take(length))  # gunicorn's reader copies it five times
         return super().handle_request(req, conn)
 
     def _has_arrived(self, conn: Any) -> bool:
         """Whether the parser has something to decide about; a TimeoutError if there has been nothing for too long."""
-        if getattr(conn, "arrives_by", None) is None:
+        if conn.arrives_by is None:
             conn.arrives_by = time.monotonic() + HEAD_S
         conn.sock.setblocking(False)
         try:
@@ -382,10 +394,10 @@ class SlowClientsWorker(gthread.ThreadWorker):  # type: ignore[misc]
                 self._begin(conn)
             self._gather(conn)
         except (BlockingIOError, ssl.SSLWantReadError):
-            if time.monotonic() < conn.arrives_by + _gained_s(conn):
+            if time.monotonic() < conn.arrives_by + (_gained_s(conn.arrival) if conn.arrival else 0.0):
                 return False
             conn.is_late = True
-            if not (conn.initialized and conn.arrival.has_head):
+            if not (conn.arrival and conn.arrival.has_head):
                 raise TimeoutError("it took too long to arrive") from None
         self._hand_over(conn)
         return True
@@ -404,7 +416,7 @@ class SlowClientsWorker(gthread.ThreadWorker):  # type: ignore[misc]
 
     def _gather(self, conn: Any) -> None:
         """Take what has come; a BlockingIOError or an SSLWantReadError if that is not all."""
-        if getattr(conn, "arrival", None) is None:
+        if conn.arrival is None:
             conn.arrival = Arrival(is_proxied=self.cfg.proxy_protocol != "off" and conn.parser.req_count == 0)
             conn.arrival.feed(conn.parser.unreader.take_all())
         arrival: Arrival = conn.arrival

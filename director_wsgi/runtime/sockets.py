@@ -1,9 +1,9 @@
 """Sockets towards clients: how long a silent one is waited for, and one TLS context instead of one per connection.
 
-gunicorn waits without end for the rest of a request once its first byte has come. Options of the listener, which
-Linux copies to every accepted socket, put a bound on each wait. They do not reach through TLS (OpenSSL asks again), so
-there the socket class does the same. Either bounds one wait, not the whole: a client that sends a byte now and then
-holds its thread all the same, and for that a buffering proxy stands in front.
+Requests are waited for elsewhere (`runtime.slow_clients`); a thread that sends an answer waits for its client here.
+gunicorn does so without end. Options of the listener, which Linux copies to every accepted socket, put a bound on each
+wait. They do not reach through TLS (OpenSSL asks again), so there the socket class does the same. Either bounds one
+wait, not the whole.
 """
 
 import fcntl

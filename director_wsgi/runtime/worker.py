@@ -42,6 +42,7 @@ from director_wsgi.runtime import response, start
 from director_wsgi.runtime.arrival import READ_METHODS, SMALL_BODY_BYTES
 from director_wsgi.runtime.at_once import AtOnceWorker
 from director_wsgi.runtime.balance import register
+from director_wsgi.runtime.slow_clients import content_length
 from director_wsgi.runtime.sockets import InvalidBody
 
 SERVER = f"pelican/{__version__}"
@@ -139,10 +140,9 @@ def _has_body(req: Any) -> bool:
 
 def _is_in_the_way(req: Any, conn: Any) -> bool:
     """Whether the request has a body that a thread would have to wait for, or to read at length, before the next."""
-    if not getattr(conn, "has_body", False):
+    if not conn.has_body:
         return _has_body(req)
-    length = next((value for name, value in req.headers if name == "CONTENT-LENGTH"), "0")
-    return req.method not in READ_METHODS and int(length) > SMALL_BODY_BYTES
+    return req.method not in READ_METHODS and content_length(req) > SMALL_BODY_BYTES
 
 
 def _pause(seconds: float) -> None:
@@ -217,7 +217,7 @@ class DirectorWorker(AtOnceWorker):
             # RFC 9110 10.1.1: the final answer may come instead. The body may then follow or not, so nothing else can.
             req._expected_100_continue = False  # noqa: SLF001
             req.force_close()
-        if getattr(conn, "was_told_to_go_on", False):
+        if conn.was_told_to_go_on:
             req._expected_100_continue = False  # noqa: SLF001
         if _is_in_the_way(req, conn):
             req.force_close()  # so that the answer says so

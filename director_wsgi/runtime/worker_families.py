@@ -49,7 +49,8 @@ def families() -> Iterator[Metric]:
     yield counter(
         "director_wsgi_slow_clients_total",
         "Connections that were ended before a request had arrived. silent: nothing came for too long; late: it took "
-        "too long as a whole; crowded_out: there were too many, and those that were silent for longest had to go.",
+        "too long as a whole; crowded_out: there were too many, or too much of their requests, and those that were "
+        "silent for longest, or were longest, had to go.",
         ("how",),
         [
             (("silent",), slow_clients.silent),

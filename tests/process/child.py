@@ -66,11 +66,16 @@ def exchange(port: int, request: bytes, tls: ssl.SSLContext | None = None, timeo
         if tls is not None:
             connection = stack.enter_context(tls.wrap_socket(connection, server_hostname="localhost"))
         connection.sendall(request)
-        received = b""
-        with contextlib.suppress(ConnectionResetError):
-            while chunk := connection.recv(65536):
-                received += chunk
-        return received
+        return read_to_the_end(connection)
+
+
+def read_to_the_end(connection: socket.socket) -> bytes:
+    """Everything until the server closes, or lets go of, a connection."""
+    received = b""
+    with contextlib.suppress(ConnectionResetError):
+        while chunk := connection.recv(65536):
+            received += chunk
+    return received
 
 
 def get(path: str, *fields: str) -> bytes:

@@ -8,6 +8,12 @@ from director_wsgi.federation.models import ServerAd
 from tests.make import cache, origin
 
 SERVERS_VARIABLE: Final = "SOAK_SERVERS"
+ONE_OF_EACH: Final = [
+    {"is_cache": False, "name": "O", "url": "https://o.example.org", "namespaces": ["/a"]},
+    {"is_cache": True, "name": "C", "url": "https://c.example.org", "namespaces": ["/a"]},
+]
+"""An origin and a cache that nobody has to ask: what they have is redirected to at once."""
+
 LIFETIME_S: Final = 86_400.0
 
 

@@ -16,6 +16,7 @@ import pytest
 from tests.process.child import SETTINGS, Answer, Child, exchange, free_port, get, hup, kill_worker, parse, run
 from tests.process.child import wait_until as wait
 from tests.process.conftest import ENVIRON
+from tests.process.slow import dripping
 from tests.process.wedged import FILE_VARIABLE
 
 pytestmark = pytest.mark.process
@@ -105,38 +106,14 @@ def test_it_may_be_a_port(tmp_path: Path) -> None:
 
 
 def test_a_flood_of_connections_at_the_clients_door_is_not_noticed(door: Door, tmp_path: Path) -> None:
-    with (
-        run(tmp_path, *ARGUMENTS, environ=door.environ | FEW) as child,
-        contextlib.ExitStack() as stack,
-        dripping(stack, child.wait_until_ready().port, 2 * CONNECTIONS),
-    ):
+    with run(tmp_path, *ARGUMENTS, environ=door.environ | FEW) as child, contextlib.ExitStack() as stack:
+        where = ("127.0.0.1", child.wait_until_ready().port)
+        clients = [stack.enter_context(socket.create_connection(where, 10)) for _ in range(2 * CONNECTIONS)]
+        stack.enter_context(dripping(clients, b"G", 0.5))
         assert child.ask(LIVE).status == 200
         for _ in range(20):
             assert door.ask(LIVE).status == 200
             assert door.ask(READY).status == 200
-
-
-@contextlib.contextmanager
-def dripping(stack: contextlib.ExitStack, port: int, number: int) -> Iterator[None]:
-    """So many clients that send a byte of a request line every half second, and so are given up late."""
-    clients = [stack.enter_context(socket.create_connection(("127.0.0.1", port), 10)) for _ in range(number)]
-    has_ended = threading.Event()
-
-    def drip() -> None:
-        while True:
-            for client in clients:
-                with contextlib.suppress(OSError):
-                    client.send(b"G")
-            if has_ended.wait(0.5):
-                return
-
-    thread = threading.Thread(target=drip)
-    thread.start()
-    try:
-        yield
-    finally:
-        has_ended.set()
-        thread.join()
 
 
 def test_a_flood_at_this_door_is_not_noticed_either(door: Door, tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from tests.process.child import SETTINGS, Child, parse, run, wait_until
 from tests.process.conftest import ENVIRON, Pair
 from tests.process.held import PREFIX
 from tests.process.kept import accepted
-from tests.process.soaked import SERVERS_VARIABLE
+from tests.process.soaked import ONE_OF_EACH, SERVERS_VARIABLE
 
 pytestmark = [pytest.mark.process, pytest.mark.timeout(60)]
 
@@ -29,10 +29,6 @@ THREADS = 8
 LITTLE = 4096
 """Of the buffer of a client that does not read: it is soon full."""
 
-ROWS = [
-    {"is_cache": False, "name": "O", "url": "https://o.example.org", "namespaces": ["/a"]},
-    {"is_cache": True, "name": "C", "url": "https://c.example.org", "namespaces": ["/a"]},
-]
 REDIRECT = b"GET /a/object HTTP/1.1\r\nHost: localhost\r\n\r\n"
 FLASKS = b"GET /.well-known/pelican-configuration HTTP/1.1\r\nHost: localhost\r\n\r\n"
 VARYING = re.compile(rb"(?m)^Date: .*\r\n|[\da-f]{8}(?:-[\da-f]{4}){3}-[\da-f]{12}")
@@ -40,7 +36,7 @@ APPLICATION = "tests.process.held:application"
 ARGUMENTS = ("-c", str(SETTINGS), "--threads", str(THREADS), "--access-logfile", "-")
 
 
-def environ(rows: object = ROWS) -> dict[str, str]:
+def environ(rows: object = ONE_OF_EACH) -> dict[str, str]:
     return ENVIRON | {SERVERS_VARIABLE: json.dumps(rows), "PELICAN_DIRECTOR_STARTUPWINDOW": "0s"}
 
 
@@ -49,7 +45,7 @@ def director(
     directory: Path,
     *more: str,
     application: str = APPLICATION,
-    rows: object = ROWS,
+    rows: object = ONE_OF_EACH,
     bind: str = "127.0.0.1:0",
     **set_: str,
 ) -> Iterator[Child]:
@@ -319,7 +315,10 @@ def test_a_connection_that_idles_is_ended(tmp_path: Path) -> None:
 def test_a_question_that_has_to_be_asked_is_a_threads_and_the_next_is_not(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as hung:
         url = f"https://127.0.0.1:{hung.getsockname()[1]}"
-        rows = [*ROWS, *({"is_cache": False, "name": n, "url": url + n, "namespaces": ["/s"]} for n in ("/1", "/2"))]
+        rows = [
+            *ONE_OF_EACH,
+            *({"is_cache": False, "name": n, "url": url + n, "namespaces": ["/s"]} for n in ("/1", "/2")),
+        ]
         asks = b"GET /s/object?directread HTTP/1.1\r\nHost: localhost\r\n\r\n"
         with (
             director(tmp_path, rows=rows, PELICAN_DIRECTOR_STATTIMEOUT="500ms") as child,

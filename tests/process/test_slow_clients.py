@@ -5,7 +5,6 @@ import re
 import signal
 import socket
 import ssl
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,15 +12,15 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.process.child import SETTINGS, Child, exchange, get, parse, run, wait_for_others, wait_until
+from tests.process.child import SETTINGS, Child, exchange, get, parse, read_to_the_end, run, wait_for_others, wait_until
 from tests.process.conftest import ENVIRON, Pair, make_pair
+from tests.process.slow import dripping
 
 pytestmark = [pytest.mark.process, pytest.mark.timeout(60)]
 
 THREADS = 8
 ARGUMENTS = ("-c", str(SETTINGS), "-b", "127.0.0.1:0", "--threads", str(THREADS))
 SLOW_CLIENTS = 3 * THREADS
-DRIP_S = 0.1
 
 HONEST = get("/.well-known/pelican-configuration")
 POST = b"POST /api/v1.0/director/registerOrigin HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer x\r\n"
@@ -74,26 +73,6 @@ def site(directory: Path, *more: str, tls: bool, **environ: str) -> Iterator[Sit
 def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     with site(tmp_path_factory.mktemp("slow"), tls=request.param) as served:
         yield served
-
-
-@contextlib.contextmanager
-def dripping(clients: list[socket.socket], drop: bytes) -> Iterator[None]:
-    """A byte now and then for each of `clients`, whether or not they have gone."""
-    has_ended = threading.Event()
-
-    def drip() -> None:
-        while not has_ended.wait(DRIP_S):
-            for client in clients:
-                with contextlib.suppress(OSError):
-                    client.send(drop)
-
-    thread = threading.Thread(target=drip)
-    thread.start()
-    try:
-        yield
-    finally:
-        has_ended.set()
-        thread.join()
 
 
 def hold_up_nobody(served: Site, connect: Callable[[], socket.socket], begin: bytes, drop: bytes) -> None:
@@ -185,9 +164,7 @@ def test_an_advertisement_that_comes_in_pieces_is_read(served: Site, size: int) 
         for at in range(0, len(request), step):
             client.sendall(request[at : at + step])
             time.sleep(0.002)
-        received = b""
-        while piece := client.recv(65536):
-            received += piece
+        received = read_to_the_end(client)
     answer = parse(received)
     assert answer.status == 400
     assert b"could not be read" not in answer.body
@@ -198,9 +175,7 @@ def test_who_asks_to_be_told_to_go_on_is_told_once(served: Site) -> None:
         client.sendall(POST + b"Connection: close\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n")
         assert client.recv(65536) == b"HTTP/1.1 100 Continue\r\n\r\n"
         client.sendall(b"{}")
-        received = b""
-        while piece := client.recv(65536):
-            received += piece
+        received = read_to_the_end(client)
     assert re.findall(rb"HTTP/1.1 (\d+)", received) == [b"400"]
 
 
@@ -247,12 +222,10 @@ def has_ended(client: socket.socket) -> bool:
     ("begin", "told_so"), [(WAYS["head"], b""), (BODY, b"could not be read")], ids=["head", "body"]
 )
 def test_who_is_never_silent_and_never_done_has_to_go(crowded: Site, begin: bytes, told_so: bytes) -> None:
-    with crowded.connect() as client, dripping([client], b"x"):
+    with crowded.connect() as client:
         client.sendall(begin)
-        received = b""
-        with contextlib.suppress(ConnectionResetError):
-            while piece := client.recv(65536):
-                received += piece
+        with dripping([client], b"x"):
+            received = read_to_the_end(client)
     assert told_so in received
     assert bool(told_so) == bool(received)
 

@@ -13,7 +13,7 @@ import pytest
 from tests.process import inventory
 from tests.process.child import SETTINGS, Child, exchange, free_port, get, parse, run, wait_for_others, wait_until
 from tests.process.conftest import ENVIRON
-from tests.process.soaked import SERVERS_VARIABLE
+from tests.process.soaked import ONE_OF_EACH, SERVERS_VARIABLE
 
 pytestmark = [pytest.mark.process, pytest.mark.timeout(60)]
 
@@ -21,10 +21,6 @@ THREADS = 8
 ENOUGH = 1_000
 """Lines, of which each has a hundred bytes and more, are too many for a pipe, which holds 64 KiB."""
 
-ROWS = [
-    {"is_cache": False, "name": "O", "url": "https://o.example.org", "namespaces": ["/a"]},
-    {"is_cache": True, "name": "C", "url": "https://c.example.org", "namespaces": ["/a"]},
-]
 REDIRECT = b"GET /a/object HTTP/1.1\r\nHost: localhost\r\n\r\n"
 NONSENSE = b"nonsense\r\n\r\n"
 
@@ -45,7 +41,7 @@ class Unread:
                 *("-b", f"127.0.0.1:{self.port}", "tests.process.soaked:application"),
                 environ=ENVIRON
                 | {
-                    SERVERS_VARIABLE: json.dumps(ROWS),
+                    SERVERS_VARIABLE: json.dumps(ONE_OF_EACH),
                     "PELICAN_DIRECTOR_STARTUPWINDOW": "0s",
                     "PELICAN_MONITORING_METRICAUTHORIZATION": "false",
                 },
